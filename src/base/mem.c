@@ -1,0 +1,72 @@
+/* mem: the allocator behind everything, and the count of what is in use. Owns: the one counter.
+ * Limit: the address space; mem_alloc() ends the process there, mem_try_alloc() says NULL. Not
+ * here: pools, budgets (their owners keep them). */
+#include "base/mem.h"
+
+#include <malloc.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/must.h"
+
+/* One counter for the process: the budget is the process's, and threads free what others
+ * allocated. */
+static _Atomic uint64_t in_use;
+
+static void *
+counted(void *p)
+{
+        if (p != NULL)
+                atomic_fetch_add_explicit(&in_use, malloc_usable_size(p), memory_order_relaxed);
+        return p;
+}
+
+void *
+mem_try_alloc(size_t size)
+{
+        return counted(malloc(size ? size : 1));
+}
+
+void *
+mem_alloc(size_t size)
+{
+        void *p = mem_try_alloc(size);
+
+        must(p != NULL);
+        return p;
+}
+
+void *
+mem_zalloc(size_t size)
+{
+        void *p = counted(calloc(1, size ? size : 1));
+
+        must(p != NULL);
+        return p;
+}
+
+void *
+mem_realloc(void *p, size_t size)
+{
+        size_t before = p ? malloc_usable_size(p) : 0;
+
+        p = realloc(p, size ? size : 1);
+        must(p != NULL);
+        atomic_fetch_sub_explicit(&in_use, before, memory_order_relaxed);
+        return counted(p);
+}
+
+void
+mem_free(void *p)
+{
+        if (p == NULL)
+                return;
+        atomic_fetch_sub_explicit(&in_use, malloc_usable_size(p), memory_order_relaxed);
+        free(p);
+}
+
+uint64_t
+mem_in_use(void)
+{
+        return atomic_load_explicit(&in_use, memory_order_relaxed);
+}

@@ -1,0 +1,19 @@
+/* base/mem.h: the only place that calls malloc. Counts what is in use, so that the budget is
+ * honest. Running out of address space is our end: every large or hostile size is judged before it
+ * gets here. */
+#ifndef PN_BASE_MEM_H
+#define PN_BASE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void *mem_alloc(size_t size);
+void *mem_zalloc(size_t size);
+void *mem_realloc(void *p, size_t size);
+void mem_free(void *p);
+/* For sizes a stranger named: NULL instead of the end of the process. */
+void *mem_try_alloc(size_t size);
+/* Bytes in use by all threads (as the allocator counts them: malloc_usable_size). */
+uint64_t mem_in_use(void);
+
+#endif
