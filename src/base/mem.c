@@ -65,6 +65,12 @@ mem_free(void *p)
         free(p);
 }
 
+size_t
+mem_size(void *p)
+{
+        return malloc_usable_size(p) + sizeof(size_t);
+}
+
 uint64_t
 mem_in_use(void)
 {

@@ -13,6 +13,8 @@ void *mem_realloc(void *p, size_t size);
 void mem_free(void *p);
 /* For sizes a stranger named: NULL instead of the end of the process. */
 void *mem_try_alloc(size_t size);
+/* What a block really takes, the allocator's rounding and header included. */
+size_t mem_size(void *p);
 /* Bytes in use by all threads (as the allocator counts them: malloc_usable_size). */
 uint64_t mem_in_use(void);
 
