@@ -108,6 +108,14 @@ Test(chain, committed_bytes_never_move)
         cr_expect_eq(chain.bytes, 170005);
 }
 
+Test(chain, committing_more_than_there_is_room_for_is_a_bug, .signal = SIGABRT)
+{
+        struct chain c = {0};
+
+        chain_reserve(&c, 20000);
+        chain_commit(&c, 20001);
+}
+
 Test(chain, a_reserve_that_fits_no_buffer_gets_its_own)
 {
         struct blob *want = pattern(100000, 1);

@@ -88,6 +88,7 @@ Test(buf, printf_of_any_length)
                 b.len = 0;
                 buf_printf(&b, "%.*s", len, text);
                 cr_expect_eq(b.len, (size_t)len);
+                cr_expect(bytes_equal(buf_bytes(&b), bytes_of(text, (size_t)len)));
         }
         b.len = 0;
         buf_printf(&b, "%d:", 300);
