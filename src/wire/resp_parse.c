@@ -134,7 +134,8 @@ length_read(struct resp_parser *p, struct bytes in, int64_t *out)
         /* Nearly every line is a few digits that are all there. */
         for (; i < QUICK_DIGITS && at + i < end && at[i] >= '0' && at[i] <= '9'; i++)
                 n = n * 10 + (unsigned)(at[i] - '0');
-        if (i > 0 && end - at >= i + 2 && at[i] == '\r' && at[i + 1] == '\n' && true) {
+        if (i > 0 && end - at >= i + 2 && at[i] == '\r' && at[i + 1] == '\n' &&
+            (at[0] != '0' || i == 1)) {
                 *out = n;
                 p->pos += (size_t)i + 3;
                 return LENGTH_READ;
