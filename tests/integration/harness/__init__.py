@@ -1,0 +1,1 @@
+"""What the integration tests stand on: servers, a small RESP client, a replay checker, the runner's context."""

@@ -1,0 +1,234 @@
+"""Real traffic through three tiers and two servers, judged answer by answer; with both tiers failing; and proof
+that the judge sees what he must see."""
+import os
+import time
+
+from harness.checker import Checker, value_of
+from harness.context import limit
+from harness.replay import Load, Replay
+from harness.resp import encode  # noqa: F401  (used by those who debug with this module)
+from harness.services import wait_until
+from harness.traces import orm_busy
+
+WEIGHT = 10
+SLOW = True
+L1_TTL_S = 3.0
+ANSWERED_BY = ('pannier_hits_total{tier="l1"}', 'pannier_hits_total{tier="l2"}', 'pannier_hits_total{tier="l3"}',
+               'pannier_hits_total{tier="queue"}', "pannier_misses_total")
+
+
+def requests_wanted():
+    """How much of the trace: PANNIER_REPLAY=all, or a number of requests."""
+    wanted = os.environ.get("PANNIER_REPLAY", "250000")
+    return None if wanted == "all" else int(wanted)
+
+
+def trace(t, count):
+    ids = orm_busy(count)
+    if ids is None:
+        t.skip("the trace cache2k_orm-busy.trace.xz is not here (PANNIER_TRACES names its directory)")
+    return ids
+
+
+def two_servers(t, memory, patient=False):
+    """Two pannierd over one Redis and one PostgreSQL."""
+    options = ("--memory", str(memory), "--l1-ttl", f"{L1_TTL_S:.0f}s")
+    a, redis, postgres = t.three_tiers(*options, patient=patient)
+    b, _, _ = t.three_tiers(*options, patient=patient, redis=redis, postgres=postgres)
+    return a, b, redis, postgres
+
+
+def l1_bytes(ids, size):
+    """Memory for a tenth of the keys."""
+    return max(8 << 20, len(set(ids)) // 10 * size)
+
+
+def size_for(ids):
+    """Mean value size with which a tenth of the keys fills the least memory that can be configured."""
+    return max(1500, (8 << 20) // (len(set(ids)) // 10))
+
+
+@limit(400)
+def test_trace_through_three_tiers(t):
+    ids = trace(t, requests_wanted())
+    size = min(size_for(ids), 4000)
+    a, b, _, _ = two_servers(t, l1_bytes(ids, size), patient=True)
+    before = [s.metrics() for s in (a, b)]
+    load = Load([a.socket, b.socket], ids, l1_ttl_s=L1_TTL_S, size=size)
+    figures, violations = Replay(load).start().finish(380)
+    assert not violations, "\n".join(violations[:20])
+    after = [s.metrics() for s in (a, b)]
+    tiers = [sum(after[i].get(name, 0) - before[i].get(name, 0) for i in (0, 1)) for name in ANSWERED_BY]
+    assert sum(tiers) == figures["gets"], f"{dict(zip(ANSWERED_BY, tiers))} are {sum(tiers)}, not {figures['gets']} GETs"
+    for i, server in enumerate((a, b)):
+        answered = sum(after[i].get(name, 0) - before[i].get(name, 0) for name in ANSWERED_BY)
+        assert answered == figures[f"gets_{i}"], f"server {i} counts {answered} of {figures[f'gets_{i}']} lookups"
+    assert tiers[4] == figures["missed"], f"{tiers[4]} misses counted, {figures['missed']} seen"
+    assert figures["missed though written"] == 0, f"{figures['missed though written']} values written were not found"
+    assert min(tiers[0], tiers[1], figures["dels"]) > 0, (tiers, figures)
+    refused = {k: v for k, v in figures.items() if "refused" in k}
+    assert not refused, refused
+    hit = 1 - figures["missed"] / figures["gets"]
+    t.note(f"{len(ids)} requests in {figures['seconds']:.0f} s; hits L1 {tiers[0]:.0f} L2 {tiers[1]:.0f} "
+           f"L3 {tiers[2]:.0f} queue {tiers[3]:.0f}, misses {tiers[4]:.0f} ({hit:.1%} hit)")
+    check_l3_serves(a, b, ids)
+
+
+def check_l3_serves(a, b, ids):
+    """L2 was never emptied above, so L3 had nothing to say; now it has."""
+    a.wait_queues_empty()
+    b.wait_queues_empty()
+    with a.connect() as c:
+        c.cmd("PN.FLUSH", "L1")
+        c.cmd("PN.FLUSH", "L2")
+    load = Load([b.socket], ids[:4000], processes=1, l1_ttl_s=L1_TTL_S)
+    load.addresses = [a.socket]
+    before = a.metrics()
+    keys = [b"orm:%d" % i for i in dict.fromkeys(ids[:4000])]
+    with a.connect() as c:
+        replies = c.pipeline([("GET", k) for k in keys])
+    after = a.metrics()
+    tiers = [after.get(name, 0) - before.get(name, 0) for name in ANSWERED_BY]
+    assert sum(tiers) == len(keys), (tiers, len(keys))
+    assert tiers[2] > 0.8 * len(keys), f"L3 answered {tiers[2]} of {len(keys)} after L1 and L2 were emptied: {tiers}"
+    assert all(r is None or r.startswith(k + b"|") for k, r in zip(keys, replies))
+
+
+class Faults:
+    """Breaks tiers while a replay runs, telling the checker when writes could not get through."""
+
+    def __init__(self, t, replay, servers):
+        self.t, self.replay, self.servers = t, replay, servers
+
+    def run_for(self, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.2)
+            self.replay.check_running()
+
+    def recovered(self):
+        for server in self.servers:
+            server.wait_tiers(seconds=30)
+            wait_until("what waited for a tier reaches it", lambda: self.queue(server) < 2000, 40)
+
+    @staticmethod
+    def queue(server):
+        return server.metrics()['pannier_queue_items{tier="l2"}']
+
+    def kill(self, service, down_s):
+        outage = self.replay.outages.begin(time.monotonic())
+        service.kill9()
+        self.run_for(down_s)
+        service.start()
+        self.recovered()
+        self.run_for(1.5)  # what was queued for L3 gets there
+        self.replay.outages.end(outage, time.monotonic())
+
+    def freeze(self, service, seconds):
+        outage = self.replay.outages.begin(time.monotonic())
+        service.freeze()
+        self.run_for(seconds)
+        service.thaw()
+        self.recovered()
+        self.run_for(1.5)
+        self.replay.outages.end(outage, time.monotonic())
+
+
+@limit(420)
+def test_trace_while_tiers_fail(t):
+    """Redis, then PostgreSQL, killed with SIGKILL and started again; then each frozen for 20 s."""
+    ids = trace(t, 150000)
+    size = min(size_for(ids), 3000)
+    a, b, redis, postgres = two_servers(t, l1_bytes(ids, size))
+    load = Load([a.socket, b.socket], ids, l1_ttl_s=L1_TTL_S, slack_s=2.0, size=size, forever=True)
+    replay = Replay(load).start()
+    faults = Faults(t, replay, (a, b))
+    faults.run_for(4)
+    faults.kill(redis, 2.0)
+    faults.run_for(4)
+    faults.kill(postgres, 2.0)
+    faults.run_for(4)
+    faults.freeze(redis, 20.0)
+    faults.run_for(4)
+    faults.freeze(postgres, 20.0)
+    faults.run_for(5)
+    before = [s.metrics() for s in (a, b)]
+    faults.run_for(3)
+    after = [s.metrics() for s in (a, b)]
+    figures, violations = replay.finish(60)
+    assert not violations, "\n".join(violations[:20])
+    assert figures["batch_s_max"] < 5.0, f"{figures['batch_s_max']:.1f} s for one pipeline of 128: a frozen tier hurts"
+    assert figures["set refused"] == 0, f"{dict(figures)}"
+    for name in ANSWERED_BY[1:2]:
+        assert sum(after[i][name] - before[i][name] for i in (0, 1)) > 0, "Redis is not used again"
+    for server in (a, b):
+        assert server.running()
+    t.note(f"{figures['gets']} lookups, {figures['missed']} missed, slowest pipeline {figures['batch_s_max']:.2f} s, "
+           f"{figures['del refused']} DELs answered TIERDOWN")
+
+
+def l2_name(key):
+    return b"pn1:v:{" + key + b"}"
+
+
+def raised(stored, beyond):
+    """A stored value with the version before it raised over another's."""
+    version = int.from_bytes(beyond[:8], "little") + 1000000
+    return version.to_bytes(8, "little") + stored[8:]
+
+
+def planted(t, plant):
+    """Writes two generations (or one and a DEL), lets `plant` bring the first back behind the server's back, and
+    returns what the checker says."""
+    server, redis, postgres = t.three_tiers("--l1-ttl", "3s")
+    checker = Checker(L1_TTL_S)
+    key = b"orm:77"
+    with server.connect() as c, redis.connect() as r:
+        def write():
+            generation = checker.next_generation(key)
+            c.cmd("SET", key, value_of(key, generation, 900))
+            checker.wrote(0, key, generation, time.monotonic())
+
+        def read():
+            sent = time.monotonic()
+            got = c.cmd("GET", key)
+            if got is not None:
+                checker.read(0, key, got, sent)
+            return got
+
+        write()
+        server.wait_queues_empty()
+        old = r.cmd("GET", l2_name(key))
+        assert old, "the value does not stand in Redis under its name"
+        write()
+        read()
+        assert not checker.violations
+        plant(c, r, postgres, checker, key, old, server)
+        assert read() is not None, "the planted value was not served, so nothing is shown"
+    return checker.violations
+
+
+def plant_stale(c, r, _postgres, _checker, key, old, server):
+    server.wait_queues_empty()
+    r.cmd("SET", l2_name(key), raised(old, r.cmd("GET", l2_name(key))))
+    c.cmd("PN.FLUSH", "L1")
+
+
+def plant_deleted(c, r, _postgres, checker, key, old, server):
+    generation = checker.next_generation(key)
+    c.cmd("DEL", key)
+    checker.wrote(0, key, generation, time.monotonic(), deleted=True)
+    server.wait_queues_empty()
+    assert c.cmd("GET", key) is None
+    r.cmd("SET", l2_name(key), raised(old, r.cmd("GET", l2_name(key))))
+    c.cmd("PN.FLUSH", "L1")
+
+
+def test_checker_sees_a_planted_stale_promotion(t):
+    violations = planted(t, plant_stale)
+    assert any("older than acknowledged by this server" in v for v in violations), violations
+
+
+def test_checker_sees_a_planted_resurrection(t):
+    violations = planted(t, plant_deleted)
+    assert any("deleted, and came back" in v for v in violations), violations
