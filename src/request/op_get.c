@@ -1,0 +1,194 @@
+/* request/op_get.c: a GET of one key: L1, else the key's lookup; what is handed over is never older than what was known when the
+ * op came.
+ * Owns: the op's reference of what it answers. Borrows: the lookup it follows.
+ * Limit: three lookups a GET (each may bring what is too old for it), and its deadline. Not here: the tiers (lookup.c). */
+#include "request/lookup.h"
+#include "request/newest.h"
+#include "request/op.h"
+
+enum { GET_BEGIN, GET_LOOK, GET_HAVE };
+enum { GET_TURNS_MAX = 3 };
+
+/* A value that may be handed out as HIT or STALE; its state, or OP_OPEN when it may not. */
+static enum op_state
+get_judge(const struct op *op, const struct env *env, const struct meta *m)
+{
+        if (!entry_is_value(m) || !newest_valid(env, op->key, m))
+                return OP_OPEN;
+        if (env->now_us >= m->soft_us)
+                return OP_STALE;
+        return m->flags & ENTRY_NEGATIVE ? OP_NEGATIVE : OP_HIT;
+}
+
+/* True when L1 answers: op->entry and the state are set. An unsure copy is compared first, so it does not answer. */
+static bool
+get_from_l1(struct op *op, struct env *env)
+{
+        struct l1_found found;
+
+        if (!l1_get(env->l1, op->key, env->now_us, &found))
+                return false;
+        op->state = found.flags & L1_UNSURE ? OP_OPEN : get_judge(op, env, &found.entry.meta);
+        if (op->state == OP_OPEN || (op->state == OP_STALE && !op->asked.stale_fine)) {
+                entry_release(&found.entry);
+                return false;
+        }
+        entry_release(&op->entry);
+        op->entry = found.entry;
+        op->landed_us = found.landed_us;
+        op->tier = OP_TIER_L1;
+        return true;
+}
+
+static void
+get_count(const struct op *op, struct env *env, enum op_state state)
+{
+        static const enum metric hits[] = {
+                [OP_TIER_L1] = M_hits_l1,
+                [OP_TIER_L2] = M_hits_l2,
+                [OP_TIER_L3] = M_hits_l3,
+                [OP_TIER_QUEUE] = M_hits_unsent,
+        };
+
+        if (state == OP_MISS) {
+                metric_add(env->metrics, op->error == OK ? M_misses : M_failed_lookups, 1);
+                return;
+        }
+        metric_add(env->metrics, hits[op->tier], 1);
+        metric_add(env->metrics, M_stale_served, state == OP_STALE);
+}
+
+static void
+get_finish(struct op *op, struct env *env, enum op_state state)
+{
+        get_count(op, env, state);
+        op_finish(op, env, state);
+}
+
+/* No tier had it, or not in time: MISS; `error` then says that it might have been there. */
+static void
+get_miss(struct op *op, struct env *env, enum err error, const char *detail)
+{
+        entry_release(&op->entry);
+        op->tier = OP_TIER_NONE;
+        op->error = error;
+        op->detail = detail;
+        get_finish(op, env, OP_MISS);
+}
+
+bool
+op_get_at_once(struct op *op, struct env *env)
+{
+        if (!get_from_l1(op, env)) {
+                enum write_mode mode = newest_mode(newest_policy(env, op->key));
+
+                if (mode_uses_l2(env, mode) || mode_uses_l3(env, mode))
+                        return false;
+                op->state = OP_MISS;
+        }
+        get_count(op, env, op->state);
+        return true;
+}
+
+static void
+get_begin(struct op *op, struct env *env)
+{
+        uint64_t within = op->asked.deadline_us;
+
+        if (within == 0)
+                within = policy_number(newest_policy(env, op->key), P_deadline);
+        op->started_us = env->mono_us;
+        op->ends_us = env->mono_us + within;
+        op->mark = landing_enter(env->landing, op->key);
+        op->floor = newest_known(env, op->key);
+}
+
+/* Our time is over; but a value that is known to be large and on its way gets what its bytes need. */
+static bool
+get_waits_on(struct op *op, struct env *env)
+{
+        uint64_t extra_us = tier_extra_us(lookup_large_bytes(op->lookup));
+
+        if (env->mono_us < op->ends_us) /* woken for nothing */
+                return true;
+        if (extra_us == 0 || op->large)
+                return false;
+        op->large = true;
+        op->ends_us += extra_us;
+        timer_set(&env->timers, &op->timer, &op->task, op->ends_us);
+        return true;
+}
+
+/* The lookup's result, if it may be handed to this op. */
+static enum op_state
+get_fit(struct op *op, struct env *env)
+{
+        struct meta m;
+
+        if (op->entry.blob == NULL || op->entry.meta.version < op->floor)
+                return OP_OPEN;
+        if (l1_peek(env->l1, op->key, env->now_us, &m, NULL) && (m.flags & ENTRY_TOMBSTONE) &&
+            m.version > op->entry.meta.version)
+                return OP_OPEN;
+        return get_judge(op, env, &op->entry.meta);
+}
+
+void
+op_get_advance(struct op *op, struct env *env)
+{
+        enum write_mode mode;
+        enum op_state state;
+
+        switch (op->stage) {
+        case GET_BEGIN:
+                get_begin(op, env);
+                op->stage = GET_LOOK;
+                fallthrough;
+        case GET_LOOK:
+                if (get_from_l1(op, env)) {
+                        get_finish(op, env, op->state);
+                        return;
+                }
+                mode = newest_mode(newest_policy(env, op->key));
+                if (!mode_uses_l2(env, mode) && !mode_uses_l3(env, mode)) {
+                        get_miss(op, env, OK, NULL);
+                        return;
+                }
+                if (!lookup_join(op, env)) {
+                        get_miss(op, env, ERR_TIER_DOWN, "too many lookups under way");
+                        return;
+                }
+                op->stage = GET_HAVE;
+                timer_set(&env->timers, &op->timer, &op->task, op->ends_us);
+                return;
+        case GET_HAVE:
+                if (op->lookup != NULL) {
+                        if (get_waits_on(op, env))
+                                return;
+                        lookup_leave(op);
+                        get_miss(op, env, ERR_TIMED_OUT, NULL);
+                        return;
+                }
+                if (op->entry.blob == NULL) {
+                        get_miss(op, env, op->complete ? OK : ERR_TIER_DOWN,
+                                 "a lower tier gave no answer");
+                        return;
+                }
+                state = get_fit(op, env);
+                if (state == OP_STALE && !op->asked.stale_fine) {
+                        get_miss(op, env, OK, NULL);
+                        return;
+                }
+                if (state != OP_OPEN) {
+                        get_finish(op, env, state);
+                        return;
+                }
+                if (++op->turns == GET_TURNS_MAX || env->mono_us >= op->ends_us) {
+                        get_miss(op, env, OK, NULL);
+                        return;
+                }
+                op->stage = GET_LOOK;
+                op_get_advance(op, env);
+                return;
+        }
+}
