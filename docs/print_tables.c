@@ -66,6 +66,13 @@ static const char errors_text[] =
         "| Status | Prefix | Sentence |\n"
         "|---|---|---|\n";
 
+static const char commands_text[] =
+        "What a RESP client may send. Replies come in the order of the commands. Of one\n"
+        "connection, commands that read overlap each other, and so do commands that write; a\n"
+        "command that writes waits for the reads before it, and the other way round, so a\n"
+        "pipeline reads its own writes. A command that *waits* does so until all before it\n"
+        "are answered.\n";
+
 static const char example_text[] =
         "# Every option of Pannier with its default. Take away the `# ` of a line to change it.\n"
         "# Generated from src/def; docs/configuration.md says more.\n"
@@ -216,6 +223,63 @@ print_errors(void)
         }
 }
 
+/* The flags of def/commands.def that matter here; the others are named, so that a row compiles. */
+enum command_flag {
+        FAST = 0,
+        ADMIN = 0,
+        KEY = 0,
+        KEYS = 0,
+        PAIRS = 0,
+        READ = 1,
+        WRITE = 2,
+        BARRIER = 4,
+        STRING = 8,
+        GENERIC = 16,
+        CONNECTION = 32,
+        SERVER = 64,
+        PANNIER = 128,
+};
+
+static const struct command_row {
+        const char *syntax, *summary;
+        unsigned flags;
+} command_rows[] = {
+#define COMMAND(id, name, arity, flags, start, syntax, summary) {syntax, summary, flags},
+#include "def/commands.def"
+#undef COMMAND
+};
+
+static void
+print_command_group(const char *title, unsigned group)
+{
+        printf("\n## %s\n\n| Command | Meaning | |\n|---|---|---|\n", title);
+        for (size_t i = 0; i < sizeof command_rows / sizeof *command_rows; i++) {
+                const struct command_row *row = &command_rows[i];
+
+                if (!(row->flags & group))
+                        continue;
+                printf("| `");
+                print_cell(row->syntax);
+                printf("` | ");
+                print_cell(row->summary);
+                printf(" | %s |\n", row->flags & BARRIER ? "waits"
+                                    : row->flags & WRITE ? "writes"
+                                    : row->flags & READ  ? "reads"
+                                                         : "");
+        }
+}
+
+static void
+print_commands(void)
+{
+        printf("# Commands\n\n%s\n%s", generated_mark, commands_text);
+        print_command_group("Values", STRING);
+        print_command_group("Keys", GENERIC);
+        print_command_group("Pannier's own", PANNIER);
+        print_command_group("Connection", CONNECTION);
+        print_command_group("Server", SERVER);
+}
+
 static void
 print_example_option(const struct option_row *row)
 {
@@ -251,9 +315,8 @@ main(int argc, char **argv)
                 const char *name;
                 void (*print)(void);
         } pages[] = {
-                {"--options", print_options},
-                {"--metrics", print_metrics},
-                {"--errors", print_errors},
+                {"--options", print_options}, {"--metrics", print_metrics},
+                {"--errors", print_errors},   {"--commands", print_commands},
                 {"--example", print_example},
         };
 
@@ -263,6 +326,7 @@ main(int argc, char **argv)
                         return fflush(stdout) == 0 ? 0 : 1;
                 }
         }
-        fprintf(stderr, "usage: print_tables --options | --metrics | --errors | --example\n");
+        fprintf(stderr,
+                "usage: print_tables --options | --metrics | --errors | --commands | --example\n");
         return 2;
 }

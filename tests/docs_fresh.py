@@ -16,6 +16,7 @@ PAGES = {
     '--options': 'docs/configuration.md',
     '--metrics': 'docs/metrics.md',
     '--errors': 'docs/errors.md',
+    '--commands': 'docs/commands.md',
     '--example': 'deploy/pannier.conf',
 }
 
