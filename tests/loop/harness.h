@@ -1,0 +1,62 @@
+/* tests/loop/harness.h: what the loop's tests share. A failed check ends the program with status
+ * 1. */
+#ifndef PN_TESTS_LOOP_HARNESS_H
+#define PN_TESTS_LOOP_HARNESS_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/prng.h"
+#include "io/loop.h"
+
+enum { SKIPPED = 77 };
+
+#define check(x)                                                                        \
+        do {                                                                            \
+                if (!(x)) {                                                             \
+                        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
+                        exit(1);                                                        \
+                }                                                                       \
+        } while (0)
+
+/* A stream that keeps what it is told. `echo` sends everything back. */
+struct end {
+        struct stream stream;
+        struct chain out;
+        struct buf in;
+        bool echo, keep, ended, closed, connected, close_on_input, pause_on_input;
+        int error;
+        unsigned inputs, sents;
+        struct list link; /* the test's */
+};
+
+extern struct metrics test_metrics;
+extern struct loop_config test_config; /* choice and metrics; a test may add to it */
+
+struct loop *test_loop(void);
+struct end *end_new(void);
+/* After `closed`. */
+void end_free(struct end *e);
+void end_open(struct loop *loop, struct end *e, int fd);
+/* Closes and runs the loop until that is told; frees. */
+void end_close(struct loop *loop, struct end *e);
+void test_pair(int pair[2]);
+/* Turns until cond holds; at most `turns`. */
+#define run_until(loop, turns, cond)                                     \
+        do {                                                             \
+                for (int turn_ = 0; !(cond) && turn_ < (turns); turn_++) \
+                        loop_wait((loop), 100000);                       \
+                check(cond);                                             \
+        } while (0)
+/* A few turns in which nothing is expected. */
+void run_idle(struct loop *loop);
+void write_all(int fd, const void *at, size_t len);
+
+struct test_case {
+        const char *name;
+        void (*run)(void);
+};
+extern const struct test_case stream_cases[], watch_cases[];
+
+#endif
