@@ -2,8 +2,8 @@
  * Owns: nothing; new blobs belong to the caller. Limits: LIMIT_TAGS, LIMIT_TAG_BYTES, the caller's
  * value_max; every number is judged before it is obeyed. Not here: the MAC (its room is sealed as
  * zeros and not looked at), expiry, who wins. */
-#define XXH_INLINE_ALL /* a streaming state of our own needs its size: the library's may differ \
-                         */
+/* Inlined, for a streaming state on the stack needs its size, and the library's may differ. */
+#define XXH_INLINE_ALL
 #include <lz4.h>
 #include <stdatomic.h>
 #include <xxhash.h>
@@ -42,8 +42,7 @@ tag_hash(struct bytes name_space, struct bytes name)
         return XXH3_64bits_digest(&state);
 }
 
-/* Over the key, so that another key's value is damage; the checksum's own field counts as zeros.
- */
+/* Over the key too, so that another key's value is damage; the checksum itself counts as zeros. */
 static uint64_t
 checksum(struct bytes key, struct bytes envelope)
 {
@@ -157,8 +156,7 @@ tags_put(uint8_t *at, struct bytes name_space, const struct bytes *tags, unsigne
         }
 }
 
-/* A new blob with everything but tags, payload and checksum; the caller adds them, in that order.
- */
+/* A new blob with all but tags, payload and checksum; the caller adds them, in that order. */
 static enum err
 seal_begin(struct bytes key, const struct meta *meta, size_t tags_len, size_t payload_len,
            struct entry *out)

@@ -303,7 +303,8 @@ l1_peek(struct l1 *l1, struct key key, uint64_t now_us, struct meta *out, unsign
 
         if (found) {
                 *out = n->entry.meta;
-                *flags = n->flags;
+                if (flags != NULL)
+                        *flags = n->flags;
         }
         partition_unlock(p);
         return found;

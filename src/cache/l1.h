@@ -36,7 +36,8 @@ void l1_destroy(struct l1 *l1);
 
 /* The entry, tombstones too, unless its own cap or its hard expiry has passed. Counts as a use. */
 bool l1_get(struct l1 *l1, struct key key, uint64_t now_us, struct l1_found *out);
-/* The same without counting as a use and without the blob: is there something, and what? */
+/* The same without counting as a use and without the blob: is there something, and what? `flags`
+ * may be NULL. */
 bool l1_peek(struct l1 *l1, struct key key, uint64_t now_us, struct meta *out, unsigned *flags);
 
 enum l1_put { L1_STORED, L1_OLDER, L1_TOO_BIG };

@@ -2,7 +2,7 @@
  * the key's hash: two keys that share one (2^-64, and the seed is ours) only make each other ask
  * again. Owns: its marks. Limit: the number of marks it was created with; the idle mark that would
  * go first anyway makes room and leaves its version to `floor`. Marks in use are not dropped: they
- * are as many as calls under way, which others bound. Not here: tags, L1, who may be handed what. */
+ * are as many as calls under way, which others bound. Not here: tags, L1, who is handed what. */
 #include "cache/landing.h"
 
 #include "base/limits.h"
@@ -18,6 +18,10 @@ struct landmark {
         uint64_t version; /* 0: nothing heard */
         uint64_t heard_us;
         uint64_t until_us;
+        /* The floor while a call about the key is under way: it may be what this key left there,
+         * and must not end before the call does. It ends with the call, or overflow would feed
+         * itself. */
+        uint64_t inherited, inherited_heard_us;
         uint32_t users;
 };
 
@@ -148,6 +152,10 @@ landing_enter(struct landing *l, struct key key)
         }
         list_remove(&mark->idle);
         mark->users++;
+        if (l->floor > mark->inherited) {
+                mark->inherited = l->floor;
+                mark->inherited_heard_us = l->floor_heard_us;
+        }
         return mark;
 }
 
@@ -157,6 +165,7 @@ landing_leave(struct landing *l, struct landmark *mark, uint64_t mono_us)
         must(mark->users > 0);
         if (--mark->users > 0)
                 return;
+        mark->inherited = mark->inherited_heard_us = 0;
         if (mark->version == 0)
                 mark_free(l, mark);
         else
@@ -188,11 +197,19 @@ uint64_t
 landing_newest(const struct landing *l, struct key key, uint64_t *heard_us)
 {
         const struct landmark *mark = mark_find(l, key);
-        bool by_mark = mark != NULL && mark->version >= l->floor;
+        uint64_t newest = l->floor, newest_heard_us = l->floor_heard_us;
 
+        if (mark != NULL && mark->inherited > newest) {
+                newest = mark->inherited;
+                newest_heard_us = mark->inherited_heard_us;
+        }
+        if (mark != NULL && mark->version >= newest) {
+                newest = mark->version;
+                newest_heard_us = mark->heard_us;
+        }
         if (heard_us != NULL)
-                *heard_us = by_mark ? mark->heard_us : l->floor_heard_us;
-        return by_mark ? mark->version : l->floor;
+                *heard_us = newest_heard_us;
+        return newest;
 }
 
 void

@@ -11,14 +11,12 @@
 struct shared_clock {          /* embedded; fields belong to shared_clock.c */
         int64_t offset_us;     /* shared = monotonic + offset */
         uint64_t floor_us;     /* the estimate is never below */
-        int64_t wall_error_us; /* shared - wall, as last learnt: a metric and a warning beyond 1 s
-                                */
+        int64_t wall_error_us; /* shared - wall, as last learnt: a metric; a warning beyond 1 s */
         bool learnt;           /* until then the wall clock speaks */
 };
 
 void shared_clock_init(struct shared_clock *c, uint64_t mono_us, uint64_t wall_us);
-/* The tier said `tier_us` between asked_us and answered_us (monotonic): the offset to the middle.
- */
+/* The tier said `tier_us` between asked_us and answered_us (monotonic): offset to the middle. */
 void shared_clock_learn(struct shared_clock *c, uint64_t tier_us, uint64_t asked_us,
                         uint64_t answered_us, uint64_t wall_us);
 uint64_t shared_clock_now(struct shared_clock *c, uint64_t mono_us);
