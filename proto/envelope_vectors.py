@@ -140,6 +140,8 @@ def layout():
     bad('payload length too large', key, build(key, value, payload_len=2**32 - 1, raw_len=2**32 - 1)[0])
     bad('lengths that add up beyond 32 bits', key,
         build(key, value, tags_len=2**32 - 97, payload_len=104, raw_len=104)[0])
+    bad('the same with 64 tags', key,
+        build(key, value, tags_len=2**32 - 97, payload_len=104, raw_len=104, tag_count=64)[0])
     bad('soft after hard', key, build(key, value, soft=6, hard=5)[0])
     bad('value longer than allowed', key, build(key, b'123456789')[0], value_max=8)
     bad('mark of a value longer than allowed', key, build(key, flags=IN_L3, raw_len=9)[0], value_max=8)
@@ -188,6 +190,7 @@ def tags():
     bad('a tag of 257 bytes', key, build(key, value, [b'x' * 257])[0])
     bad('a byte left over behind the names', key, build(key, value, block=block + b'\0', tag_count=2)[0])
     bad('a name beyond the block', key, build(key, value, block=block[:-1], tag_count=2)[0])
+    bad('a name beyond the envelope', key, build(key, block=block[:-1], tag_count=2)[0])
     bad('half a hash', key, build(key, value, block=block[:4], tag_count=1)[0])
     bad('a hash that is not of its name', key,
         build(key, value, block=struct.pack('<Q', hashes[0] ^ 1) + block[8:], tag_count=2)[0])

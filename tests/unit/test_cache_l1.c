@@ -467,6 +467,26 @@ Test(l1, counts_the_table_that_doubles)
         cr_expect_eq(mem_in_use(), 0);
 }
 
+/* Whatever the budget: a table doubles where there is room for it, else its entries wait. */
+Test(l1, doubles_its_table_within_the_budget)
+{
+        unsigned doubled = 0, waited = 0;
+
+        for (uint64_t budget = 60000; budget < 140000; budget += 250) {
+                struct l1 *l1 = create(budget, 1);
+
+                for (unsigned n = 0; n < 400; n++) {
+                        cr_assert_eq(put(l1, n, 1), L1_STORED);
+                        cr_assert_leq(stats(l1).bytes, budget, "budget %zu", (size_t)budget);
+                }
+                doubled += stats(l1).entries > 256;
+                waited += stats(l1).entries == 256;
+                l1_destroy(l1);
+        }
+        cr_expect_gt(doubled, 20);
+        cr_expect_gt(waited, 2);
+}
+
 Test(l1, takes_one_value_of_half_the_budget_and_no_more)
 {
         struct l1 *l1 = create(1 << 20, 16);

@@ -28,7 +28,7 @@ put_random(struct worker *w, struct key key, uint64_t now_us)
 {
         static const uint8_t zeros[SIZE_MAX_BYTES];
         struct meta m = {.version = prng_below(&w->prng, 1000) + 1, .hard_us = UINT64_MAX};
-        /* Some expire, and some stay until they are evicted, however the threads are interleaved. */
+        /* Some expire, some stay until they are evicted, however the threads are interleaved. */
         uint64_t until_us = prng_below(&w->prng, 2) ? now_us + 20 : UINT64_MAX;
         struct entry e;
 

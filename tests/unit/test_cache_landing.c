@@ -208,6 +208,21 @@ Test(landing, of_a_call_outlives_the_floor)
         cr_expect_eq(newest(1), 0);
 }
 
+/* Else the floor of one overflow would be told on by every key that was in use then. */
+Test(landing, of_a_call_ends_with_it)
+{
+        struct landmark *mark;
+
+        for (unsigned i = 1; i <= 5; i++)
+                landing_note(l, key(i), 100 - i, i);
+        mark = landing_enter(l, key(1));
+        landing_note(l, key(1), 7, 10);
+        landing_sweep(l, 2 + KEEP);
+        cr_expect_eq(newest(1), 99);
+        landing_leave(l, mark, 2 + KEEP);
+        cr_expect_eq(newest(1), 7);
+}
+
 /* The oracle: what was noted of each key, and until when it has to be remembered. */
 struct notes {
         uint64_t version[64], until_us[64];

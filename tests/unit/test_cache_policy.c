@@ -144,7 +144,7 @@ Test(policy, bounds_names)
 
 Test(policy, lists_names_in_order_default_first)
 {
-        char name[8];
+        char name[16];
 
         cr_assert(set("z", "ttl", "5s"));
         cr_assert(set("a", "ttl", "5s"));
