@@ -241,7 +241,7 @@ lookup_judge_l2(struct lookup *l, struct env *env)
         if (e != NULL && l->mode == MODE_THROUGH && e->meta.replid != env->l2->replid)
                 e = NULL; /* written under another replication id: counts as absent */
         lookup_compare_unsure(l, env, e);
-        if (l->unsent.blob != NULL && !(e != NULL && e->meta.version > l->unsent.meta.version)) {
+        if (l->unsent.blob != NULL && !(e != NULL && e->meta.version >= l->unsent.meta.version)) {
                 lookup_end_unsent(l, env);
                 return true;
         }

@@ -4,8 +4,8 @@
 
 #include "request/floors.h"
 
-/* L2 keeps a short-lived value at least so long where L3 is below it: until the write has reached L3, what L2 holds
- * (expired or not) is the floor that keeps its predecessor in L3 from being served. */
+/* L2 keeps a short-lived value at least so long: expired or not, it is the floor that keeps its predecessor out, whether that
+ * stands in L3 or waits in the queue of a server that was cut off. */
 #define L2_KEEP_MIN_US UINT64_C(30000000)
 
 const struct policy *
@@ -103,7 +103,7 @@ newest_keep_until(const struct env *env, struct key key, const struct meta *m, e
          * in L3 even an expired row stands against it. */
         if (tier == KEEPER_L3)
                 least += policy_number(p, P_tombstone_ttl);
-        else if (tier == KEEPER_L2 && lowest == KEEPER_L3)
+        else if (tier == KEEPER_L2)
                 least += L2_KEEP_MIN_US;
         return until < least ? least : until;
 }

@@ -502,7 +502,7 @@ write_have_l3(struct op *op, struct env *env)
                         op->stage = WRITE_SEND;
                         return true;
                 }
-                queues_push_take(env, op->key, op->version);
+                queues_push_take(env, op->key, op->version, env->origin);
                 op_fail(op, env, ERR_CONFLICT, NULL);
                 return false;
         }

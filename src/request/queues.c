@@ -23,7 +23,7 @@ struct queue_item {
         enum item_stage stage;
         bool take;    /* take out `version`, rather than write `entry` */
         bool dropped; /* overflowed while busy: freed when its call comes back */
-        uint64_t version;
+        uint64_t version, origin;
         uint64_t since_us; /* monotonic: of the oldest write that it stands for */
         struct entry entry;
         struct entry in_l3; /* the mark for L2, made when needed */
@@ -189,9 +189,10 @@ item_call(struct queue_item *it, struct env *env, struct tier *tier, const struc
         it->call = (struct tier_call){
                 .verb = it->take ? TIER_TAKE : TIER_WRITE,
                 .key = it->key,
-                .entry = e,
+                .entry = it->take ? NULL : e,
                 .kind = WRITE_STAMPED,
                 .version = it->version,
+                .origin = it->origin,
                 .expect = EXPECT_ANY,
                 .deadline_us = env->mono_us + option_number(env->options, timeout),
                 .owner = &it->task,
@@ -289,7 +290,7 @@ item_lost(struct queue_item *it, struct env *env)
         struct queue_item *other;
 
         metric_add(env->metrics, M_writes_lost, 1);
-        l1_remove_exact(env->l1, it->key, it->version, it->entry.meta.origin);
+        l1_remove_exact(env->l1, it->key, it->version, it->origin);
         newest_note(env, it->key, it->call.found_version);
         if (it->queue->which != QUEUE_L3)
                 return;
@@ -297,7 +298,7 @@ item_lost(struct queue_item *it, struct env *env)
         if (other != NULL && other->version == it->version)
                 item_drop(other, env);
         if (mode_uses_l2(env, newest_mode(newest_policy(env, it->key))))
-                queues_push_take(env, it->key, it->version);
+                queues_push_take(env, it->key, it->version, it->origin);
 }
 
 /* L3 has it: no need to send it there again. */
@@ -400,7 +401,7 @@ queue_wake(struct queue *q, struct env *env)
 
 static void
 queue_push(struct queue *q, struct env *env, struct key key, const struct entry *e,
-           uint64_t version)
+           uint64_t version, uint64_t origin)
 {
         struct queue_item *it = e != NULL ? queue_find(q, key, item_is_idle_write) : NULL;
 
@@ -422,6 +423,7 @@ queue_push(struct queue *q, struct env *env, struct key key, const struct entry 
                 list_push(&q->waiting, &it->order);
         }
         it->version = version;
+        it->origin = origin;
         if (e != NULL) {
                 it->entry = *e;
                 blob_ref(e->blob);
@@ -435,19 +437,19 @@ queue_push(struct queue *q, struct env *env, struct key key, const struct entry 
 void
 queues_push_l2(struct env *env, struct key key, const struct entry *e)
 {
-        queue_push(&env->queues->queue[QUEUE_L2], env, key, e, e->meta.version);
+        queue_push(&env->queues->queue[QUEUE_L2], env, key, e, e->meta.version, e->meta.origin);
 }
 
 void
 queues_push_l3(struct env *env, struct key key, const struct entry *e)
 {
-        queue_push(&env->queues->queue[QUEUE_L3], env, key, e, e->meta.version);
+        queue_push(&env->queues->queue[QUEUE_L3], env, key, e, e->meta.version, e->meta.origin);
 }
 
 void
-queues_push_take(struct env *env, struct key key, uint64_t version)
+queues_push_take(struct env *env, struct key key, uint64_t version, uint64_t origin)
 {
-        queue_push(&env->queues->queue[QUEUE_L2], env, key, NULL, version);
+        queue_push(&env->queues->queue[QUEUE_L2], env, key, NULL, version, origin);
 }
 
 bool

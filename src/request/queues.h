@@ -15,7 +15,7 @@ void queues_destroy(struct queues *q);
 void queues_push_l2(struct env *env, struct key key, const struct entry *e);
 void queues_push_l3(struct env *env, struct key key, const struct entry *e);
 /* What lost in L3 is to be taken out of L2. */
-void queues_push_take(struct env *env, struct key key, uint64_t version);
+void queues_push_take(struct env *env, struct key key, uint64_t version, uint64_t origin);
 /* The newest write of the key that a tier has not got yet; one reference of out->blob is the caller's. */
 bool queues_unsent(struct env *env, struct key key, struct entry *out);
 /* Is a write of this key waiting for L2? New writes of it then queue behind. */

@@ -16,7 +16,7 @@
 enum tier_verb {
         TIER_GET,    /* key -> found, or absent */
         TIER_WRITE,  /* key, entry, ... -> outcome, version, existed */
-        TIER_TAKE,   /* key, version: what has exactly this version is taken out (it lost in L3) */
+        TIER_TAKE,   /* key, version, origin: exactly this write is taken out (it lost in L3) */
         TIER_FLUSH,  /* name_space or everything of ours -> count. Works in bounded steps */
         TIER_FLOORS, /* -> found: the namespaces' floors as u16 length, name, u64 version, one after the other */
         TIER_RAISE,  /* name_space, version: its floor is at least this */
@@ -55,6 +55,7 @@ struct tier_call {
         const struct entry *entry;     /* WRITE; sealed */
         enum write_kind kind;
         uint64_t version;              /* STAMPED, PROMOTED, TAKE, RAISE */
+        uint64_t origin;               /* TAKE: two servers without L2 may have estimated the same version */
         uint64_t expect;               /* WRITE_NEW: EXPECT_ANY, EXPECT_ABSENT or the version that must be there */
         uint64_t known_us;             /* WRITE_NEW: the newest invalidation that the writer knows */
         uint64_t estimate_us;          /* WRITE_NEW: the asker's estimate of the shared clock */
