@@ -7,17 +7,13 @@ from harness.context import limit
 from harness.resp import pairs
 from harness.services import find_program, wait_until
 
-TABLES = ("select table_name from information_schema.columns where table_schema = 'pannier' and data_type = 'bytea' "
-          "group by 1")
-
 
 def rows(postgres):
-    return sum(int(postgres.sql(f"select count(*) from pannier.{name}")[0][0]) for (name,) in postgres.sql(TABLES))
+    return int(postgres.sql("select count(*) from pannier.entry")[0][0])
 
 
 def table_bytes(postgres):
-    return sum(int(postgres.sql(f"select pg_total_relation_size('pannier.{name}')")[0][0])
-               for (name,) in postgres.sql(TABLES))
+    return int(postgres.sql("select pg_total_relation_size('pannier.entry') + pg_total_relation_size('pannier.chunk')")[0][0])
 
 
 @limit(180)
