@@ -82,9 +82,20 @@ op_fail(struct op *op, struct env *env, enum err error, const char *detail)
         op_finish(op, env, OP_ERROR);
 }
 
+struct blob *
+op_raw(const struct op *op, struct bytes *part)
+{
+        if (op->raw == NULL)
+                return entry_raw(&op->entry, part);
+        *part = blob_bytes(op->raw);
+        return blob_ref(op->raw);
+}
+
 void
 op_deinit(struct op *op)
 {
+        blob_unref(op->raw);
+        op->raw = NULL;
         entry_release(&op->entry);
         entry_release(&op->made);
         entry_release(&op->in_l3);

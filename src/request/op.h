@@ -36,6 +36,7 @@ struct op_asked { /* filled by the command; zero is the default of everything */
         enum op_condition condition;
         bool want_old;                 /* SET: the value before, read with the same atomicity */
         bool stale_fine;               /* GET: a stale value is an answer (the command judges by state) */
+        bool want_raw;                 /* GET: the command will ask op_raw() */
         uint64_t deadline_us;          /* 0: the namespace's; how long, not when */
         uint64_t cost;
         uint32_t compute_us;
@@ -59,6 +60,7 @@ struct op {
         enum op_state state;
         enum op_tier tier;
         struct entry entry;            /* HIT, STALE, NEGATIVE, and with want_old; blob NULL otherwise. The op's reference */
+        struct blob *raw;              /* op_get.c's, for op_raw() */
         uint64_t landed_us;            /* when the tier got it, as far as known: for age */
         bool existed;
         uint64_t version, count;
@@ -103,5 +105,9 @@ void op_deinit(struct op *op);
 /* The shortest way: fresh (or stale, where fine) in L1 and nothing to wait for. Fills state, tier, entry of a GET on any
  * worker, without starting it; false: start it. */
 bool op_get_at_once(struct op *op, struct env *env);
+
+/* The raw value of the answer: one reference, the caller's, and the part of it. Large packed values were unpacked on the helper
+ * thread where `want_raw` was set. NULL when memory is short or the block is damaged. */
+must_use struct blob *op_raw(const struct op *op, struct bytes *part);
 
 #endif

@@ -2,11 +2,12 @@
  * op came.
  * Owns: the op's reference of what it answers. Borrows: the lookup it follows.
  * Limit: three lookups a GET (each may bring what is too old for it), and its deadline. Not here: the tiers (lookup.c). */
+#include "base/limits.h"
 #include "request/lookup.h"
 #include "request/newest.h"
 #include "request/op.h"
 
-enum { GET_BEGIN, GET_LOOK, GET_HAVE };
+enum { GET_BEGIN, GET_LOOK, GET_HAVE, GET_UNPACKED };
 enum { GET_TURNS_MAX = 3 };
 
 /* A value that may be handed out as HIT or STALE; its state, or OP_OPEN when it may not. */
@@ -65,6 +66,37 @@ get_finish(struct op *op, struct env *env, enum op_state state)
         op_finish(op, env, state);
 }
 
+static void
+unpack_work(struct job *job)
+{
+        struct op *op = container_of(job, struct op, job);
+        struct bytes part;
+
+        op->raw = entry_raw(&op->entry, &part);
+}
+
+static bool
+get_is_long_to_unpack(const struct op *op, const struct entry *e)
+{
+        return op->asked.want_raw && entry_is_packed(e) && e->meta.raw_len > LIMIT_CHUNK_BYTES;
+}
+
+/* There is an answer; a large packed value is first unpacked on the helper thread. */
+static void
+get_answer(struct op *op, struct env *env, enum op_state state)
+{
+        if (!get_is_long_to_unpack(op, &op->entry)) {
+                get_finish(op, env, state);
+                return;
+        }
+        timer_cancel(&env->timers, &op->timer);
+        op->state = state;
+        op->stage = GET_UNPACKED;
+        op->job.owner = &op->task;
+        op->job.work = unpack_work;
+        env->offload(env, &op->job);
+}
+
 /* No tier had it, or not in time: MISS; `error` then says that it might have been there. */
 static void
 get_miss(struct op *op, struct env *env, enum err error, const char *detail)
@@ -79,7 +111,13 @@ get_miss(struct op *op, struct env *env, enum err error, const char *detail)
 bool
 op_get_at_once(struct op *op, struct env *env)
 {
-        if (!get_from_l1(op, env)) {
+        if (get_from_l1(op, env)) {
+                if (get_is_long_to_unpack(op, &op->entry)) {
+                        entry_release(&op->entry);
+                        op->state = OP_OPEN;
+                        return false;
+                }
+        } else {
                 enum write_mode mode = newest_mode(newest_policy(env, op->key));
 
                 if (mode_uses_l2(env, mode) || mode_uses_l3(env, mode))
@@ -146,7 +184,7 @@ op_get_advance(struct op *op, struct env *env)
                 fallthrough;
         case GET_LOOK:
                 if (get_from_l1(op, env)) {
-                        get_finish(op, env, op->state);
+                        get_answer(op, env, op->state);
                         return;
                 }
                 mode = newest_mode(newest_policy(env, op->key));
@@ -180,7 +218,7 @@ op_get_advance(struct op *op, struct env *env)
                         return;
                 }
                 if (state != OP_OPEN) {
-                        get_finish(op, env, state);
+                        get_answer(op, env, state);
                         return;
                 }
                 if (++op->turns == GET_TURNS_MAX || env->mono_us >= op->ends_us) {
@@ -189,6 +227,12 @@ op_get_advance(struct op *op, struct env *env)
                 }
                 op->stage = GET_LOOK;
                 op_get_advance(op, env);
+                return;
+        case GET_UNPACKED:
+                if (op->raw == NULL)
+                        get_miss(op, env, ERR_CORRUPT, NULL);
+                else
+                        get_finish(op, env, op->state);
                 return;
         }
 }
