@@ -4,6 +4,7 @@
 #define PN_REQUEST_ENV_H
 
 #include "base/list.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "base/options.h"
 #include "base/prng.h"
@@ -62,6 +63,7 @@ struct env {
         struct table writes;        /* ops that are writing to L2 (op.writing) */
         uint64_t seen;              /* the newest version of anything that was written or heard of */
         uint64_t next_session_id;
+        struct log_gate hostile;    /* of the lines about what strangers send */
         uint64_t *input_bytes;      /* of all sessions of this worker, against [server] input-max */
 
         struct tier *l2, *l3;       /* NULL when not configured */

@@ -1,8 +1,10 @@
-/* wire/resp.h: the Redis protocol, versions 2 and 3, the server's side: bytes -> commands, replies -> bytes. Pure.
+/* wire/resp.h: the Redis protocol, versions 2 and 3, the server's side: bytes -> commands, replies
+ * -> bytes. Pure.
  *
- * The parser is resumable: it remembers how far it came, so that any split of the bytes gives the same commands and
- * each byte is looked at once. Arguments are kept as places relative to the command's start: the caller may move
- * the bytes between two calls, but keeps everything from the command's start on. */
+ * The parser is resumable: it remembers how far it came, so that any split of the bytes gives the
+ * same commands and each byte is looked at once. Arguments are kept as places relative to the
+ * command's start: the caller may move the bytes between two calls, but keeps everything from the
+ * command's start on. */
 #ifndef PN_WIRE_RESP_H
 #define PN_WIRE_RESP_H
 
@@ -43,20 +45,22 @@ struct resp_parser { /* embedded or allocated by its owner; fields belong to res
         char fault[RESP_FAULT_BYTES];
 };
 
-/* A bulk longer than value_max (or than a key may be, if that is more) is refused, one longer than four
- * times that is a protocol error. */
+/* A bulk longer than value_max (or than a key may be, if that is more) is refused, one longer than
+ * four times that is a protocol error. */
 void resp_parser_init(struct resp_parser *p, uint64_t value_max);
 void resp_parser_deinit(struct resp_parser *p);
 
 enum resp_result {
-        RESP_COMPLETE, /* a command of resp_argc() arguments (0: an empty line), valid until resp_next(). Asked again: again */
-        RESP_MORE,     /* `need` bytes must stand at the front for a new try to be worthwhile */
-        RESP_REFUSED,  /* the command has ended, but a bulk in it was too long */
-        RESP_BAD,      /* resp_fault() says why; for good */
+        /* A command of resp_argc() arguments (0: an empty line), valid until resp_next(). Asked
+         * again, it says so again. */
+        RESP_COMPLETE,
+        RESP_MORE,    /* `need` bytes must stand at the front for a new try to be worthwhile */
+        RESP_REFUSED, /* the command has ended, but a bulk in it was too long */
+        RESP_BAD,     /* resp_fault() says why; for good */
 };
 struct resp_parsed {
         enum resp_result result;
-        size_t consumed; /* COMPLETE: of the command, once it is done with; else to be dropped now */
+        size_t consumed; /* COMPLETE: once it is done with; else to be dropped now */
         size_t need;     /* MORE: counted from behind `consumed` */
 };
 /* `in` begins where the command begins, less what was consumed of it. */
@@ -78,12 +82,16 @@ resp_arg(const struct resp_parser *p, unsigned i)
         return (struct bytes){p->base + p->args[i].at, p->args[i].len};
 }
 
+/* A whole number as Redis takes it: no plus sign, no zeros in front, nothing around it. */
+bool resp_number(struct bytes text, int64_t *out);
+
 /* ---- writing ---- */
 
 enum resp_version { RESP_2 = 2, RESP_3 = 3 };
 
 void resp_simple(struct chain *out, const char *text);
-/* `text` begins with its prefix ("ERR ..."). Line ends and other control characters become spaces. */
+/* `text` begins with its prefix ("ERR ..."). Control characters become
+ * spaces. */
 void resp_error(struct chain *out, const char *text);
 void resp_integer(struct chain *out, int64_t n);
 void resp_bulk(struct chain *out, struct bytes b);

@@ -1,8 +1,9 @@
 /* resp_parse: bytes -> commands of the Redis protocol: arrays of bulks, and inline commands.
- * Owns: the places of the arguments, and the text of an inline command. Borrows the input until the next call.
- * Limits: LIMIT_ARGS, LIMIT_INLINE_BYTES, LENGTH_LINE_MAX for a line that holds a length, keep_max and
- * swallow_max for a bulk, 4 GiB for a command. Room for arguments grows with those that came, never by what was
- * announced.
+ * Owns: the places of the arguments, and the text of an inline command. Borrows the input until
+ * the next call.
+ * Limits: LIMIT_ARGS, LIMIT_INLINE_BYTES, LENGTH_LINE_MAX for a line that holds a length, keep_max
+ * and swallow_max for a bulk, 4 GiB for a command. Room for arguments grows with those that came,
+ * never by what was announced.
  * Not here: which commands there are (request/command.c); what the whole input may take (io). */
 #include <stdio.h>
 
@@ -108,20 +109,17 @@ complete(struct resp_parser *p, const uint8_t *base)
 
 enum length { LENGTH_READ, LENGTH_MORE, LENGTH_WRONG, LENGTH_ENDLESS };
 
-/* A whole number in its only form: no plus sign, no zeros in front. */
-static bool
-length_of(struct bytes text, int64_t *out)
+bool
+resp_number(struct bytes text, int64_t *out)
 {
         struct bytes digits = text.len > 0 && text.at[0] == '-' ? bytes_from(text, 1) : text;
 
-        if (digits.len == 0 || digits.at[0] == '+')
-                return false;
-        if (digits.at[0] == '0' && text.len > 1)
+        if (digits.len == 0 || digits.at[0] == '+' || (digits.at[0] == '0' && text.len > 1))
                 return false;
         return bytes_to_i64(text, out);
 }
 
-/* The length in the line at pos, whose first byte (the type) is there; moves pos behind the line. */
+/* The length in the line at pos, whose first byte (the type) is there; moves pos behind it. */
 static enum length
 length_read(struct resp_parser *p, struct bytes in, int64_t *out)
 {
@@ -151,7 +149,7 @@ length_read(struct resp_parser *p, struct bytes in, int64_t *out)
                 p->seen = p->pos + 1 + (size_t)(cr - at);
                 return LENGTH_MORE;
         }
-        if (cr[1] != '\n' || !length_of(bytes_of(at, (size_t)(cr - at)), out))
+        if (cr[1] != '\n' || !resp_number(bytes_of(at, (size_t)(cr - at)), out))
                 return LENGTH_WRONG;
         p->pos += (size_t)(cr - at) + 3;
         return LENGTH_READ;
@@ -305,8 +303,8 @@ escaped(uint8_t c)
         }
 }
 
-/* Copies what stands between two `quote`s, the first of which is passed, to p->text. Returns how many bytes it
- * took with the closing one; 0: it is missing, or something stands right behind it. */
+/* Copies what stands between two `quote`s, the first of which is passed, to p->text. Returns how
+ * many bytes it took with the closing one; 0: that is missing, or something stands behind it. */
 static size_t
 quoted_read(struct resp_parser *p, struct bytes line, uint8_t quote)
 {

@@ -1,5 +1,5 @@
-/* The RESP parser gives the same commands however the bytes are split, keeps its limits, and names what is wrong;
- * the writer says the same thing in both versions. */
+/* The RESP parser gives the same commands however the bytes are split, keeps its limits, and names
+ * what is wrong; the writer says the same thing in both versions. */
 #include <criterion/criterion.h>
 
 #include <math.h>
@@ -13,8 +13,9 @@
 
 enum { VALUE_MAX = 100000 };
 
-/* Feeds `in` as a connection does: bytes arrive `step` at a time, what is consumed goes, what is not moves (each
- * call sees it at another address). Writes what came out as text: "[arg|arg]" for a command, "REFUSED", "BAD why". */
+/* Feeds `in` as a connection does: bytes arrive `step` at a time, what is consumed goes, what is
+ * not moves (each call sees it at another address). Writes what came out as text: "[arg|arg]" for
+ * a command, "REFUSED", "BAD why". */
 static void
 feed(struct bytes in, size_t step, struct buf *out)
 {
@@ -33,8 +34,8 @@ feed(struct bytes in, size_t step, struct buf *out)
                         buf_append(&held, bytes_of(in.at + fed, n));
                         fed += n;
                 }
-                copy = malloc(
-                        held.len); /* exactly as long: the sanitizer sees each byte read past the end */
+                /* Exactly as long: the sanitizer sees each byte that is read past the end. */
+                copy = malloc(held.len);
                 if (held.len > 0)
                         memcpy(copy, held.at, held.len);
                 r = resp_parse(&p, bytes_of(copy, held.len));
@@ -184,8 +185,8 @@ Test(resp_parser, bounds_lines)
         buf_free(&in);
 }
 
-/* One byte more than value-max is refused and the connection goes on; so does four times as much; one byte more
- * is the end of it. */
+/* One byte more than value-max is refused and the connection goes on; so does four times as much;
+ * one byte more is the end of it. */
 Test(resp_parser, swallows_what_is_too_long)
 {
         static const struct {
