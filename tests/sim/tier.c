@@ -273,7 +273,8 @@ sim_start(struct tier *tier, struct tier_call *call)
         sc->generation = t->generation;
         call->slot = sc;
         must(call->key.text.len <= sizeof sc->key);
-        memcpy(sc->key, call->key.text.at, call->key.text.len);
+        if (call->key.text.len > 0)
+                memcpy(sc->key, call->key.text.at, call->key.text.len);
         sc->key_len = call->key.text.len;
         if (call->entry != NULL) {
                 sc->sealed = blob_ref(call->entry->blob);
