@@ -282,8 +282,7 @@ def test_pn_family(t):
                     ("PN.SET", "k", "v", "CONF", "1.5"), ("PN.SET", "k", "v", "NONSENSE"), ("PN.FLUSH",),
                     ("PN.FLUSH", "L9"), ("PN.GET",)):
             assert isinstance(c.call(*bad), RespError), bad
-        for good in ("normal", "low", "high", "critical"):
-            assert pairs(c.cmd("PN.GET", "k", "DEADLINE", "20", "PRIO", good))["state"] == b"hit"
+        assert pairs(c.cmd("PN.GET", "k", "DEADLINE", "20"))["state"] == b"hit"
         assert c.cmd("PN.TIERS") and c.cmd("PN.HELP")
         c.cmd("MSET", "one:a", "1", "two:a", "1")
         c.cmd("PN.FLUSH", "L1", "NAMESPACE", "one")

@@ -11,7 +11,7 @@ WEIGHT = 10
 SLOW = True
 L1_TTL_S = 3.0
 ANSWERED_BY = ('pannier_hits_total{tier="l1"}', 'pannier_hits_total{tier="l2"}', 'pannier_hits_total{tier="l3"}',
-               'pannier_hits_total{tier="queue"}', "pannier_misses_total")
+               'pannier_hits_total{tier="queue"}', "pannier_misses_total", "pannier_lookups_failed_total")
 
 
 def requests_wanted():
@@ -60,7 +60,7 @@ def test_trace_through_three_tiers(t):
     for i, server in enumerate((a, b)):
         answered = sum(after[i].get(name, 0) - before[i].get(name, 0) for name in ANSWERED_BY)
         assert answered == figures[f"gets_{i}"], f"server {i} counts {answered} of {figures[f'gets_{i}']} lookups"
-    assert tiers[4] == figures["missed"], f"{tiers[4]} misses counted, {figures['missed']} seen"
+    assert tiers[4] == figures["missed"] and tiers[5] == 0, f"{tiers[4:]} counted, {figures['missed']} misses seen"
     assert figures["missed though written"] == 0, f"{figures['missed though written']} values written were not found"
     assert min(tiers[0], tiers[1], figures["dels"]) > 0, (tiers, figures)
     refused = {k: v for k, v in figures.items() if "refused" in k}
@@ -152,6 +152,10 @@ def test_trace_while_tiers_fail(t):
     after = [s.metrics() for s in (a, b)]
     figures, violations = replay.finish(60)
     assert not violations, "\n".join(violations[:20])
+    for i, server in enumerate((a, b)):
+        m = server.metrics()
+        answered = sum(m.get(name, 0) for name in ANSWERED_BY)
+        assert answered == figures[f"gets_{i}"], f"server {i} counts {answered} of {figures[f'gets_{i}']} lookups"
     assert figures["batch_s_max"] < 5.0, f"{figures['batch_s_max']:.1f} s for one pipeline of 128: a frozen tier hurts"
     assert figures["set refused"] == 0, f"{dict(figures)}"
     for name in ANSWERED_BY[1:2]:
