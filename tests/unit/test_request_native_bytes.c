@@ -1,44 +1,10 @@
 /* What strangers send to the native side of a session: every vector, whole and byte by byte, and
  * random conversations. */
-#include <jansson.h>
-#include <stdio.h>
-
 #include "tests/unit/native_client.h"
+#include "tests/unit/native_vectors.h"
 
 /* The simulated tiers hold keys of at most 64 bytes: no longer frames reach them. */
 enum { SIM_FRAME_MAX = NATIVE_HEADER_BYTES + NATIVE_ITEM_BYTES + 64 };
-
-static json_t *
-vectors(void)
-{
-        json_t *all = json_array();
-        char *line = NULL;
-        size_t room = 0;
-        FILE *file = fopen(NATIVE_VECTORS, "r");
-
-        cr_assert_not_null(file);
-        while (getline(&line, &room, file) > 0)
-                json_array_append_new(all, json_loads(line, 0, NULL));
-        free(line);
-        fclose(file);
-        cr_assert_gt(json_array_size(all), 90);
-        return all;
-}
-
-static struct buf
-unhex(const json_t *v)
-{
-        const char *hex = json_string_value(json_object_get(v, "hex"));
-        struct buf b = {0};
-
-        for (; *hex != '\0'; hex += 2) {
-                const char digits[] = {hex[0], hex[1], '\0'};
-                uint8_t byte = (uint8_t)strtoul(digits, NULL, 16);
-
-                buf_append(&b, bytes_of(&byte, 1));
-        }
-        return b;
-}
 
 static bool
 is_answered(const json_t *v)
@@ -54,8 +20,8 @@ is_answered(const json_t *v)
 static void
 answers_vectors(size_t step)
 {
-        json_t *all = vectors(), *v;
-        size_t i;
+        size_t count, i;
+        json_t *all = vectors(&count), *v;
 
         json_array_foreach(all, i, v)
         {
@@ -63,15 +29,15 @@ answers_vectors(size_t step)
                 json_t *refused = json_object_get(v, "refused");
                 bool malformed = json_object_get(v, "malformed") != NULL;
                 struct native_frame f;
-                struct buf in;
+                struct bytes in;
 
                 if (strcmp(json_string_value(json_object_get(v, "direction")), "request") != 0)
                         continue;
                 world(false);
-                in = unhex(v);
+                in = unhex(text_of(v, "hex"));
                 hello(0);
                 talk.step_max = in.len < 10000 ? step : SIZE_MAX;
-                say(buf_bytes(&in));
+                say(in);
                 if (malformed || is_answered(v)) {
                         cr_assert(next(&f), "%s: an answer", name);
                         cr_expect_eq(f.flags, NATIVE_REPLY, "%s", name);
@@ -86,7 +52,7 @@ answers_vectors(size_t step)
                 }
                 cr_expect_not(next(&f), "%s: one answer", name);
                 cr_expect_eq(talk.s.closing, malformed || strcmp(name, "bye") == 0, "%s", name);
-                buf_free(&in);
+                drop(in);
                 end();
         }
         json_decref(all);
@@ -120,29 +86,31 @@ Test(native_session, says_what_and_where_is_malformed)
 }
 
 /* A request for a random conversation: the bytes of a vector, now and then one of them changed. */
-static struct buf
+static struct bytes
 random_request(const json_t *all, struct prng *prng, size_t max)
 {
         const json_t *v = json_array_get(all, prng_below(prng, json_array_size(all)));
         bool hurt = prng_below(prng, 30) == 0;
-        struct buf b;
+        struct bytes b;
+        uint8_t *at;
 
         while (!hurt && json_object_get(v, "malformed") != NULL)
                 v = json_array_get(all, prng_below(prng, json_array_size(all)));
-        b = unhex(v);
+        b = unhex(text_of(v, "hex"));
+        at = (uint8_t *)(uintptr_t)b.at;
         b.len = b.len < max ? b.len : 0;
         if (b.len < NATIVE_HEADER_BYTES) {
                 b.len = 0;
                 return b;
         }
-        put_u32(b.at, (uint32_t)(b.len - NATIVE_HEADER_BYTES));
-        b.at[5] &= (uint8_t)~NATIVE_REPLY;
-        put_u16(b.at + 6, 0);
-        b.at[8] = (uint8_t)prng_below(prng, 4);
-        if (b.at[4] == NATIVE_OP_BYE)
-                b.at[4] = NATIVE_OP_CANCEL;
+        put_u32(at, (uint32_t)(b.len - NATIVE_HEADER_BYTES));
+        at[5] &= (uint8_t)~NATIVE_REPLY;
+        put_u16(at + 6, 0);
+        at[8] = (uint8_t)prng_below(prng, 4);
+        if (at[4] == NATIVE_OP_BYE)
+                at[4] = NATIVE_OP_CANCEL;
         if (hurt && b.len > NATIVE_HEADER_BYTES)
-                b.at[NATIVE_HEADER_BYTES + prng_below(prng, b.len - NATIVE_HEADER_BYTES)] =
+                at[NATIVE_HEADER_BYTES + prng_below(prng, b.len - NATIVE_HEADER_BYTES)] =
                         (uint8_t)prng_next(prng);
         return b;
 }
@@ -151,7 +119,8 @@ random_request(const json_t *all, struct prng *prng, size_t max)
  * touched that is gone (the sanitizers see to that), nothing stays charged. */
 Test(native_session, survives_random_conversations)
 {
-        json_t *all = vectors();
+        size_t count;
+        json_t *all = vectors(&count);
         struct prng prng = {7};
         unsigned closed = 0, lived = 0;
 
@@ -160,11 +129,11 @@ Test(native_session, survives_random_conversations)
                 hello(round % 3 == 0 ? NATIVE_LZ4 : 0);
                 talk.step_max = round % 5 == 0 ? 7 : SIZE_MAX;
                 for (unsigned i = 0; i < 30 && !talk.s.closing; i++) {
-                        struct buf in =
+                        struct bytes in =
                                 random_request(all, &prng, round % 2 == 0 ? SIM_FRAME_MAX : 2000);
 
-                        say(buf_bytes(&in));
-                        buf_free(&in);
+                        say(in);
+                        drop(in);
                         if (prng_below(&prng, 3) == 0)
                                 run(prng_below(&prng, 20 * MS));
                 }
