@@ -50,6 +50,12 @@ loop_name(const struct loop *loop)
         return loop->kind->name;
 }
 
+unsigned
+loop_busy(const struct loop *loop)
+{
+        return loop->kind->busy(loop);
+}
+
 void
 loop_wait(struct loop *loop, uint64_t timeout_us)
 {
@@ -63,6 +69,7 @@ stream_begin(struct loop *loop, struct stream *s, int fd, bool connecting, int c
         s->fd = fd;
         s->paused = s->sending = s->closing = false;
         s->connecting = connecting;
+        s->sent_bytes = 0;
         loop->kind->open(s, connect_error);
 }
 

@@ -42,6 +42,7 @@ struct stream {
         /* The owner does not want `sent` now: a finished send then costs no turn of its own. */
         bool quiet;
         bool paused, sending, closing, connecting;
+        uint64_t sent_bytes; /* since it was opened */
         int fd;
         struct loop *loop;
         void *own;
@@ -71,6 +72,8 @@ must_use enum err loop_create(struct loop_config config, struct loop **out, char
 /* Every stream has been closed (and told so), every watch is disarmed. */
 void loop_destroy(struct loop *loop);
 const char *loop_name(const struct loop *loop); /* "uring" or "epoll" */
+/* How many streams are open (closing ones too) and watches armed. */
+unsigned loop_busy(const struct loop *loop);
 
 /* Submits everything, waits at most timeout_us (UINT64_MAX: for ever; 0: only look), dispatches
  * what came. May return early with nothing. */

@@ -107,8 +107,10 @@ stream_write(struct epoll_loop *l, struct epoll_slot *e)
                 stream_end(l, e, errno);
                 return;
         }
-        if (n > 0)
+        if (n > 0) {
                 chain_sent(s->out, (size_t)n);
+                s->sent_bytes += (size_t)n;
+        }
         e->blocked = s->out->bytes > 0;
         s->sending = e->blocked;
         if (n > 0 && !s->quiet && s->owner->sent != NULL) {
@@ -349,9 +351,16 @@ epoll_destroy(struct loop *loop)
         mem_free(l);
 }
 
+static unsigned
+epoll_busy(const struct loop *loop)
+{
+        return container_of(loop, const struct epoll_loop, loop)->slots.used;
+}
+
 static const struct loop_kind epoll_kind = {
         .name = "epoll",
         .destroy = epoll_destroy,
+        .busy = epoll_busy,
         .wait = epoll_loop_wait,
         .open = epoll_open,
         .pause = epoll_changed,

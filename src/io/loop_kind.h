@@ -7,6 +7,7 @@
 struct loop_kind {
         const char *name;
         void (*destroy)(struct loop *loop);
+        unsigned (*busy)(const struct loop *loop);
         void (*wait)(struct loop *loop, uint64_t timeout_us);
         void (*open)(struct stream *s, int connect_error);
         void (*pause)(struct stream *s);

@@ -50,6 +50,7 @@ slots_take(struct slots *t)
                 memset((char *)s + sizeof *s, 0, t->size - sizeof *s);
         }
         s->next_free = s; /* in use */
+        t->used++;
         return s;
 }
 
@@ -60,6 +61,7 @@ slots_give(struct slots *t, struct slot *s)
         s->generation = (s->generation + 1) & GENERATION_MASK;
         s->next_free = t->free;
         t->free = s;
+        t->used--;
 }
 
 uint64_t

@@ -17,7 +17,7 @@ struct slot { /* the head of what a loop keeps for a stream or a watch */
 struct slots {
         struct slot **all;
         struct slot *free;
-        uint32_t count, cap;
+        uint32_t count, cap, used;
         size_t size;
 };
 

@@ -39,9 +39,8 @@ struct send_vector { /* stays where it is until the send comes back */
 
 struct uring_slot {
         struct slot slot;
-        struct list dirty; /* in loop.dirty while it wants anything */
-        struct stream *
-                stream; /* one of these two; neither: a disarmed watch whose completion is awaited */
+        struct list dirty;     /* in loop.dirty while it wants anything */
+        struct stream *stream; /* one of these two; neither: disarmed in flight */
         struct watch *watch;
         unsigned wants, in_flight, events;
         bool receiving, polling, cancelled, ended, tell_end;
@@ -221,10 +220,8 @@ slot_submit(struct uring_loop *l, struct uring_slot *u)
                         u->polling = true;
                         break;
                 case WANT_CANCEL_RECV:
-                        put_cancel(u, sqe, OP_RECV);
-                        break;
                 case WANT_CANCEL_POLL:
-                        put_cancel(u, sqe, OP_POLL);
+                        put_cancel(u, sqe, order[i] == WANT_CANCEL_RECV ? OP_RECV : OP_POLL);
                         break;
                 default:
                         put_cancel_all(u, sqe);
@@ -368,9 +365,10 @@ send_done(struct uring_loop *l, struct uring_slot *u, int result)
         u->vector = NULL;
         if (s->closing)
                 return;
-        if (result > 0)
+        if (result > 0) {
                 chain_sent(s->out, (size_t)result);
-        else if (result < 0 && result != -EAGAIN && result != -EINTR && result != -ECANCELED)
+                s->sent_bytes += (size_t)result;
+        } else if (result < 0 && result != -EAGAIN && result != -EINTR && result != -ECANCELED)
                 stream_end(l, u, -result);
         if (s->out->bytes > 0)
                 want(l, u, WANT_SEND);
@@ -564,9 +562,16 @@ uring_destroy(struct loop *loop)
         mem_free(l);
 }
 
+static unsigned
+uring_busy(const struct loop *loop)
+{
+        return container_of(loop, const struct uring_loop, loop)->slots.used;
+}
+
 static const struct loop_kind uring_kind = {
         .name = "uring",
         .destroy = uring_destroy,
+        .busy = uring_busy,
         .wait = uring_wait,
         .open = uring_open,
         .pause = uring_pause,

@@ -1,0 +1,400 @@
+/* worker: sets up an env, turns its loop, and takes orders. Owns: everything in struct worker.
+ * Borrows: the crew. A turn: wait, timers, what clients sent, what is ready, replies; requests wait
+ * for nothing but the loop. Connections are accepted by worker 0 and go to whoever has fewest. Not
+ * here: signals, the process (server.c), what requests do (request). */
+#include "server/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/clock_os.h"
+#include "io/postgres_tier.h"
+#include "io/redis_tier.h"
+#include "request/floors.h"
+#include "request/queues.h"
+
+#define SWEEP_US    UINT64_C(100000)
+#define DRAIN_US    UINT64_C(5000)
+#define TEARDOWN_US UINT64_C(10000)
+
+enum {
+        SWEEP_STEPS = 2000, /* of L1, ten times a second */
+        RESUMES_MAX = 8,    /* rounds of resumed sessions within a turn */
+        TEARDOWN_TURNS = 200,
+        TABLE_SLOTS = 64,
+};
+
+static struct worker *
+worker_of(struct env *env)
+{
+        return container_of(env, struct worker, env);
+}
+
+/* ---- what the env can do ---- */
+
+static void
+post(struct env *to, struct task *task)
+{
+        mailbox_post(&worker_of(to)->mailbox, task);
+}
+
+static void
+offload(struct env *env, struct job *job)
+{
+        offload_run(worker_of(env)->crew->offload, env, job);
+}
+
+static void
+shut_down(struct env *env)
+{
+        (void)env;
+        kill(getpid(), SIGTERM);
+}
+
+/* ---- connections ---- */
+
+struct arrival { /* a connection on its way to its worker */
+        struct task task;
+        int fd;
+        char peer[PEER_NAME_MAX];
+};
+
+static void
+arrive(struct task *task, struct env *env)
+{
+        struct arrival *a = container_of(task, struct arrival, task);
+
+        clients_open(&worker_of(env)->clients, a->fd, a->peer);
+        mem_free(a);
+}
+
+/* The worker with the fewest clients; NULL: there are as many as there may be. */
+static struct worker *
+least_loaded(struct crew *crew, uint64_t most)
+{
+        struct worker *least = NULL;
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i < crew->count; i++) {
+                unsigned n = clients_count(&crew->workers[i].clients);
+
+                total += n;
+                if (least == NULL || n < clients_count(&least->clients))
+                        least = &crew->workers[i];
+        }
+        return total < most ? least : NULL;
+}
+
+static void
+accepted(struct listener *l, int fd, const char *peer)
+{
+        static const char refusal[] = "-ERR max number of clients reached\r\n";
+        struct worker *here = l->holder;
+        struct worker *to =
+                least_loaded(here->crew, option_number(here->env.options, O_connections_max));
+        struct arrival *a;
+
+        if (to == NULL) {
+                metric_add(&here->metrics, M_connections_refused, 1);
+                /* It fits an empty socket; who cannot read it does not mind. */
+                (void)!send(fd, refusal, strlen(refusal), MSG_NOSIGNAL | MSG_DONTWAIT);
+                close(fd);
+                return;
+        }
+        clients_expect(&to->clients);
+        if (to == here) {
+                clients_open(&here->clients, fd, peer);
+                return;
+        }
+        a = mem_alloc(sizeof *a);
+        a->fd = fd;
+        snprintf(a->peer, sizeof a->peer, "%s", peer);
+        task_init(&a->task, arrive);
+        mailbox_post(&to->mailbox, &a->task);
+}
+
+static void
+listeners_start(struct worker *w)
+{
+        for (unsigned i = 0; w->env.index == 0 && i < w->crew->listener_count; i++)
+                listener_start(&w->crew->listeners[i], w->loop, &w->env, accepted, w);
+}
+
+static void
+listeners_stop(struct worker *w)
+{
+        for (unsigned i = 0; w->env.index == 0 && i < w->crew->listener_count; i++)
+                listener_stop(&w->crew->listeners[i]);
+}
+
+/* ---- orders and chores ---- */
+
+static void
+drain(struct task *task, struct env *env)
+{
+        struct worker *w = container_of(task, struct worker, drain);
+
+        (void)env;
+        w->draining = true;
+        listeners_stop(w);
+        clients_drain(&w->clients);
+}
+
+static void
+stop(struct task *task, struct env *env)
+{
+        (void)env;
+        container_of(task, struct worker, stop)->stopping = true;
+}
+
+static void
+adopt(struct task *task, struct env *env)
+{
+        struct worker *w = container_of(task, struct worker, adopt);
+        struct config *config = atomic_load(&w->crew->config);
+
+        env->options = &config->options;
+        env->policies = config->policies;
+}
+
+static void
+sweep(struct task *task, struct env *env)
+{
+        struct worker *w = container_of(task, struct worker, sweep);
+
+        landing_sweep(env->landing, env->mono_us);
+        if (env->index == 0)
+                l1_sweep(env->l1, env->now_us, SWEEP_STEPS);
+        timer_set(&env->timers, &w->sweep_timer, task, env->mono_us + SWEEP_US);
+}
+
+void
+worker_drain(struct worker *w)
+{
+        mailbox_post(&w->mailbox, &w->drain);
+}
+
+void
+worker_stop(struct worker *w)
+{
+        mailbox_post(&w->mailbox, &w->stop);
+}
+
+void
+worker_adopt(struct worker *w)
+{
+        mailbox_post(&w->mailbox, &w->adopt);
+}
+
+/* ---- the turn ---- */
+
+static void
+clock_read(struct env *env)
+{
+        env_clock(env, clock_mono_us(), clock_wall_us());
+}
+
+static uint64_t
+may_wait_us(const struct worker *w)
+{
+        const struct env *env = &w->env;
+        uint64_t next = timers_next(&env->timers), wait;
+
+        if (clients_pending(&w->clients) || !list_empty(&env->ready) || w->stopping)
+                return 0;
+        if (next == UINT64_MAX)
+                wait = UINT64_MAX;
+        else
+                wait = next > env->mono_us ? next - env->mono_us : 0;
+        return w->draining && wait > DRAIN_US ? DRAIN_US : wait;
+}
+
+static void
+turn(struct worker *w, uint64_t wait_us)
+{
+        struct env *env = &w->env;
+
+        loop_wait(w->loop, wait_us);
+        clock_read(env);
+        timers_fire(&env->timers, env->mono_us, &env->ready);
+        clients_consume(&w->clients);
+        env_advance(env);
+        /* Whoever waited for what has just come goes on in this turn. */
+        for (int i = 0; i < RESUMES_MAX && !list_empty(&env->resume); i++) {
+                clients_consume(&w->clients);
+                env_advance(env);
+        }
+        clients_flush(&w->clients);
+        metric_add(&w->metrics, M_turns, 1);
+}
+
+static void
+serve(struct worker *w)
+{
+        listeners_start(w);
+        while (!w->stopping) {
+                turn(w, may_wait_us(w));
+                if (w->draining)
+                        atomic_store(&w->drained,
+                                     clients_count(&w->clients) == 0 && queues_drained(&w->env));
+        }
+}
+
+/* ---- the beginning and the end ---- */
+
+static bool
+tiers_create(struct worker *w)
+{
+        struct env *env = &w->env;
+        struct redis_config redis;
+        enum err e = OK;
+
+        if (option_text(env->options, O_l2_url)[0] != '\0') {
+                if (redis_config_read(env->options, &redis, w->why) != OK)
+                        return false;
+                env->l2 = redis_tier_create(redis, w->loop, env, &e);
+                if (env->l2 == NULL) {
+                        snprintf(w->why, sizeof w->why, "[l2] url: %s", err_text(e));
+                        return false;
+                }
+        }
+        if (option_text(env->options, O_l3_url)[0] != '\0') {
+                env->l3 = postgres_tier_create(env, w->loop, w->why);
+                if (env->l3 == NULL)
+                        return false;
+        }
+        return true;
+}
+
+static void
+tiers_destroy(struct env *env)
+{
+        if (env->l2 != NULL)
+                redis_tier_destroy(env->l2);
+        if (env->l3 != NULL)
+                postgres_tier_destroy(env->l3);
+        env_advance(env);
+        env->l2 = env->l3 = NULL;
+}
+
+static bool
+setup(struct worker *w)
+{
+        struct env *env = &w->env;
+        struct loop_config config = {
+                .choice = (enum io_choice)option_number(env->options, O_io),
+                .connections_max = (unsigned)option_number(env->options, O_connections_max),
+                .metrics = &w->metrics,
+        };
+
+        if (loop_create(config, &w->loop, w->why) != OK)
+                return false;
+        clock_read(env);
+        shared_clock_init(&env->clock, env->mono_us, env->wall_us);
+        clock_read(env);
+        mailbox_listen(&w->mailbox, w->loop);
+        clients_init(&w->clients, env, w->loop);
+        env->landing = landing_create(LIMIT_LANDMARKS);
+        env->floors = floors_create();
+        env->queues = queues_create(env);
+        timer_set(&env->timers, &w->sweep_timer, &w->sweep, env->mono_us + SWEEP_US);
+        return true;
+}
+
+static void
+teardown(struct worker *w)
+{
+        struct env *env = &w->env;
+
+        listeners_stop(w);
+        clients_drop(&w->clients);
+        env_advance(env);
+        tiers_destroy(env);
+        for (int i = 0; i < TEARDOWN_TURNS && loop_busy(w->loop) > 1; i++)
+                turn(w, TEARDOWN_US);
+        mailbox_close(&w->mailbox);
+        queues_destroy(env->queues);
+        floors_destroy(env->floors);
+        landing_destroy(env->landing);
+        table_deinit(&env->flights);
+        table_deinit(&env->writes);
+        timers_free(&env->timers);
+        clients_deinit(&w->clients);
+        loop_destroy(w->loop);
+}
+
+static void *
+worker_main(void *argument)
+{
+        struct worker *w = argument;
+        bool has_loop = setup(w);
+
+        w->failed = !has_loop || !tiers_create(w);
+        gate_pass(&w->crew->gate, PHASE_SERVE);
+        if (!w->crew->cancelled)
+                serve(w);
+        /* The others may still post here: nothing is taken apart before all have stopped. */
+        gate_pass(&w->crew->gate, PHASE_END);
+        if (has_loop)
+                teardown(w);
+        return NULL;
+}
+
+must_use enum err
+worker_start(struct worker *w, struct crew *crew, unsigned index)
+{
+        const struct config *config = atomic_load(&crew->config);
+        struct env *env = &w->env;
+        uint64_t seed;
+
+        *w = (struct worker){.crew = crew};
+        must(getrandom(&seed, sizeof seed, 0) == (ssize_t)sizeof seed);
+        *env = (struct env){
+                .index = index,
+                .count = crew->count,
+                .workers = crew->envs,
+                .prng = {seed},
+                .options = &config->options,
+                .policies = config->policies,
+                .facts = &crew->facts,
+                .metrics = &w->metrics,
+                .all_metrics = crew->metrics,
+                .origin = crew->origin,
+                .key_seed = crew->key_seed,
+                .l1 = crew->l1,
+                .post = post,
+                .offload = offload,
+                .shut_down = shut_down,
+        };
+        list_init(&env->ready);
+        list_init(&env->flush);
+        list_init(&env->resume);
+        table_init(&env->flights, TABLE_SLOTS);
+        table_init(&env->writes, TABLE_SLOTS);
+        task_init(&w->sweep, sweep);
+        task_init(&w->drain, drain);
+        task_init(&w->stop, stop);
+        task_init(&w->adopt, adopt);
+        if (mailbox_init(&w->mailbox, &env->ready) != OK)
+                return ERR_SYSTEM;
+        return pthread_create(&w->thread, NULL, worker_main, w) == 0 ? OK : ERR_SYSTEM;
+}
+
+void
+worker_join(struct worker *w)
+{
+        pthread_join(w->thread, NULL);
+}
+
+void
+worker_deinit(struct worker *w)
+{
+        mailbox_deinit(&w->mailbox);
+}
