@@ -110,7 +110,7 @@ def requests(v):
                                          ("COMPUTE", 2**32 - 1), ("CONFIDENCE", 65535), ("CODEC", 255),
                                          ("CONDITION", 5), ("TAG", b"market-data"), ("TAG", b"\x00\xff"),
                                          ("TAG", b"market-data")], key=b"ns:k", value=b"\r\n\x00")
-    v.item("set-of-a-large-value", "SET", [("LENGTH", 300000)], key=b"a", flags=MORE, ident=9)
+    v.item("set-of-a-large-value", "SET", [("LENGTH", 300000)], key=b"a", flags=MORE, ident=9, continues=True)
     v.item("del", "DEL", key=b"a")
     v.item("expire", "EXPIRE", [("TTL", 10**6)], key=b"a")
     v.item("expire-never", "EXPIRE", key=b"a")

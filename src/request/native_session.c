@@ -39,7 +39,11 @@ native_reply_error(struct chain *out, uint8_t op, uint64_t id, struct native_ref
 static void
 last_words(struct native_session *ns, const struct native_frame *f, struct native_refusal why)
 {
-        native_reply_error(&ns->session->out, f->op, f->id, why);
+        uint8_t op = f->op;
+
+        if (op == NATIVE_OP_CHUNK || op == NATIVE_OP_CREDIT) /* whose bodies are no items */
+                op = NATIVE_OP_NONE;
+        native_reply_error(&ns->session->out, op, f->id, why);
         session_flush(ns->session);
         ns->session->closing = true;
 }

@@ -38,6 +38,7 @@ enum {
 extern const uint8_t native_preface[NATIVE_PREFACE_BYTES]; /* FB 50 4E 01 */
 
 enum native_op {
+        NATIVE_OP_NONE = 0,  /* an error about a CHUNK or CREDIT: its body is an item */
         NATIVE_OP_HELLO = 1, /* first frame of a connection, both ways */
         NATIVE_OP_PING = 2,  /* the value comes back */
         NATIVE_OP_BYE = 3,   /* answered last; then the server closes */
