@@ -150,10 +150,9 @@ learn_server(struct redis_link *l, struct bytes info)
 
 /* Those without which nothing goes; the others are only of use. */
 static bool
-hello_required(const struct redis_link *l, enum hello step)
+hello_required(enum hello step)
 {
-        return step == HELLO_AUTH || step == HELLO_SELECT || step >= HELLO_SCRIPT ||
-               (step == HELLO_REPLICATION && l->role == LINK_LARGE);
+        return step == HELLO_AUTH || step == HELLO_SELECT || step >= HELLO_SCRIPT;
 }
 
 static void
@@ -178,7 +177,7 @@ hello_take(struct redis_link *l, struct redis_slot *slot, struct redis_answer *a
         if (a == NULL)
                 return;
         if (a->kind == ANSWER_ERROR) {
-                if (hello_required(l, step))
+                if (hello_required(step))
                         hello_refused(l, step, a);
                 return;
         }
