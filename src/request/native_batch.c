@@ -161,6 +161,7 @@ ask_item(struct request *rq, struct op *op, const struct native_item *item, uint
                 }
         }
         op->asked.stale_fine = true;
+        op->asked.want_raw = (rq->session->native->features & NATIVE_LZ4) == 0;
         op->asked.deadline_us = deadline_us;
 }
 

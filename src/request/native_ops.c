@@ -50,6 +50,7 @@ get(struct native_session *ns, const struct native_frame *f, const struct native
 
         op_init(&op, NULL, OP_GET, key_of(item->key, s->env->key_seed), s->env);
         op.asked.stale_fine = true;
+        op.asked.want_raw = (ns->features & NATIVE_LZ4) == 0;
         op.asked.deadline_us = native_deadline(fields);
         if (op_get_at_once(&op, s->env)) {
                 native_reply_op(ns, &s->out, f->op, f->id, &op);

@@ -48,7 +48,7 @@ take_value(const struct native_session *ns, const struct op *op, struct native_a
                 native_put_number(&a->fields, NATIVE_F_RAW_LENGTH, e->meta.raw_len);
                 return true;
         }
-        a->blob = entry_raw(e, &a->value);
+        a->blob = op_raw(op, &a->value);
         return a->blob != NULL;
 }
 
