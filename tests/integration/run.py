@@ -35,7 +35,7 @@ def on_alarm(_signal, _frame):
 
 
 def tests_of(module, io, pattern):
-    for name, function in vars(module).items():
+    for name, function in list(vars(module).items()):
         if not name.startswith("test_") or not callable(function):
             continue
         once = getattr(function, "once", False)

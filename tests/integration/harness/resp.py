@@ -37,11 +37,21 @@ class Conn:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
-        self.sock.connect(address)
+        self._connect(address, time.monotonic() + timeout)
         if family == socket.AF_INET:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buf = bytearray()
         self.at = 0
+
+    def _connect(self, address, until):
+        """A Unix socket whose backlog is full says EAGAIN to a socket with a timeout: try again, as a blocking one would."""
+        while True:
+            try:
+                return self.sock.connect(address)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TimeoutError("the server accepts no connection") from None
+                time.sleep(0.002)
 
     def __enter__(self):
         return self
