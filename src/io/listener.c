@@ -24,7 +24,8 @@
 #define PAUSE_US    UINT64_C(100000)
 #define COMPLAIN_US UINT64_C(10000000)
 
-enum { ACCEPTS_MAX = 64, BACKLOG = 1024, WHY_BYTES = 256, HOST_BYTES = 128, PORT_BYTES = 8 };
+/* The kernel makes less of the backlog where net.core.somaxconn says so. */
+enum { ACCEPTS_MAX = 256, BACKLOG = 65535, WHY_BYTES = 256, HOST_BYTES = 128, PORT_BYTES = 8 };
 
 printf_like(2, 3) static enum err refuse(char *why, const char *format, ...)
 {

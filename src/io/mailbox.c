@@ -70,3 +70,14 @@ mailbox_post(struct mailbox *m, struct task *task)
         if (first)
                 must(write(m->fd, &one, sizeof one) == (ssize_t)sizeof one);
 }
+
+bool
+mailbox_empty(struct mailbox *m)
+{
+        bool empty;
+
+        pthread_mutex_lock(&m->lock);
+        empty = list_empty(&m->posted);
+        pthread_mutex_unlock(&m->lock);
+        return empty;
+}

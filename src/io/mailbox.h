@@ -24,5 +24,6 @@ void mailbox_deinit(struct mailbox *m);
 void mailbox_listen(struct mailbox *m, struct loop *loop);
 void mailbox_close(struct mailbox *m);
 void mailbox_post(struct mailbox *m, struct task *task);
+bool mailbox_empty(struct mailbox *m);
 
 #endif

@@ -11,6 +11,7 @@
 struct lane {
         struct list jobs;
         struct env *env;
+        unsigned open; /* jobs queued or at work */
 };
 
 struct offload {
@@ -22,9 +23,9 @@ struct offload {
         struct lane lanes[];
 };
 
-/* The next job in turn and whose it is; NULL: there is none. Under the lock. */
+/* The next job in turn and its lane; NULL: there is none. Under the lock. */
 static struct job *
-take(struct offload *o, struct env **env)
+take(struct offload *o, struct lane **from)
 {
         for (unsigned i = 0; i < o->count; i++) {
                 struct lane *lane = &o->lanes[(o->next + i) % o->count];
@@ -33,7 +34,7 @@ take(struct offload *o, struct env **env)
                 if (node == NULL)
                         continue;
                 o->next = (o->next + i + 1) % o->count;
-                *env = lane->env;
+                *from = lane;
                 return container_of(node, struct job, link);
         }
         return NULL;
@@ -43,19 +44,20 @@ static void *
 helper(void *argument)
 {
         struct offload *o = argument;
-        struct env *env;
+        struct lane *lane;
         struct job *job;
 
         pthread_mutex_lock(&o->lock);
-        while ((job = take(o, &env)) != NULL || !o->ending) {
+        while ((job = take(o, &lane)) != NULL || !o->ending) {
                 if (job == NULL) {
                         pthread_cond_wait(&o->wake, &o->lock);
                         continue;
                 }
                 pthread_mutex_unlock(&o->lock);
                 job->work(job);
-                env->post(env, job->owner);
+                lane->env->post(lane->env, job->owner);
                 pthread_mutex_lock(&o->lock);
+                lane->open--;
         }
         pthread_mutex_unlock(&o->lock);
         return NULL;
@@ -101,6 +103,18 @@ offload_run(struct offload *o, struct env *env, struct job *job)
         lane->env = env;
         list_init(&job->link);
         list_push(&lane->jobs, &job->link);
+        lane->open++;
         pthread_cond_signal(&o->wake);
         pthread_mutex_unlock(&o->lock);
+}
+
+bool
+offload_idle(struct offload *o, const struct env *env)
+{
+        bool idle;
+
+        pthread_mutex_lock(&o->lock);
+        idle = o->lanes[env->index].open == 0;
+        pthread_mutex_unlock(&o->lock);
+        return idle;
 }

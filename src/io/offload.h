@@ -14,5 +14,7 @@ must_use enum err offload_create(unsigned workers, struct offload **out);
 void offload_destroy(struct offload *o);
 /* On env's thread. When the work is done, job->owner is posted to env. */
 void offload_run(struct offload *o, struct env *env, struct job *job);
+/* None of env's jobs is under way: the owners of all have been posted. */
+bool offload_idle(struct offload *o, const struct env *env);
 
 #endif

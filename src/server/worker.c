@@ -22,6 +22,7 @@
 
 #define SWEEP_US    UINT64_C(100000)
 #define DRAIN_US    UINT64_C(5000)
+#define ROOM_US     UINT64_C(20000)
 #define TEARDOWN_US UINT64_C(10000)
 
 enum {
@@ -29,6 +30,7 @@ enum {
         RESUMES_MAX = 8,    /* rounds of resumed sessions within a turn */
         TEARDOWN_TURNS = 200,
         TABLE_SLOTS = 64,
+        WAITING_MAX = 64, /* connections beyond connections-max */
 };
 
 static struct worker *
@@ -62,6 +64,8 @@ shut_down(struct env *env)
 
 struct arrival { /* a connection on its way to its worker */
         struct task task;
+        struct timer timer;
+        struct worker *here; /* who accepted it */
         int fd;
         char peer[PEER_NAME_MAX];
 };
@@ -73,6 +77,19 @@ arrive(struct task *task, struct env *env)
 
         clients_open(&worker_of(env)->clients, a->fd, a->peer);
         mem_free(a);
+}
+
+static struct arrival *
+arrival_new(struct worker *here, int fd, const char *peer,
+            void (*advance)(struct task *, struct env *))
+{
+        struct arrival *a = mem_zalloc(sizeof *a);
+
+        a->here = here;
+        a->fd = fd;
+        snprintf(a->peer, sizeof a->peer, "%s", peer);
+        task_init(&a->task, advance);
+        return a;
 }
 
 /* The worker with the fewest clients; NULL: there are as many as there may be. */
@@ -92,32 +109,63 @@ least_loaded(struct crew *crew, uint64_t most)
         return total < most ? least : NULL;
 }
 
+/* To the least loaded worker; false: there is no room. */
+static bool
+place(struct worker *here, int fd, const char *peer)
+{
+        uint64_t most = option_number(here->env.options, O_connections_max);
+        struct worker *to = least_loaded(here->crew, most);
+
+        if (to == NULL)
+                return false;
+        clients_expect(&to->clients);
+        if (to == here)
+                clients_open(&here->clients, fd, peer);
+        else
+                mailbox_post(&to->mailbox, &arrival_new(here, fd, peer, arrive)->task);
+        return true;
+}
+
+static void
+refuse(struct worker *here, int fd)
+{
+        static const char refusal[] = "-ERR max number of clients reached\r\n";
+
+        metric_add(&here->metrics, M_connections_refused, 1);
+        /* It fits an empty socket; who cannot read it does not mind. */
+        (void)!send(fd, refusal, strlen(refusal), MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(fd);
+}
+
+static void
+arrive_again(struct task *task, struct env *env)
+{
+        struct arrival *a = container_of(task, struct arrival, task);
+
+        (void)env;
+        a->here->waiting--;
+        if (!place(a->here, a->fd, a->peer))
+                refuse(a->here, a->fd);
+        mem_free(a);
+}
+
+/* A client that leaves and comes back may be seen in the wrong order: before a connection is
+ * refused, those that were closed meanwhile get a moment to be gone. */
 static void
 accepted(struct listener *l, int fd, const char *peer)
 {
-        static const char refusal[] = "-ERR max number of clients reached\r\n";
         struct worker *here = l->holder;
-        struct worker *to =
-                least_loaded(here->crew, option_number(here->env.options, O_connections_max));
         struct arrival *a;
 
-        if (to == NULL) {
-                metric_add(&here->metrics, M_connections_refused, 1);
-                /* It fits an empty socket; who cannot read it does not mind. */
-                (void)!send(fd, refusal, strlen(refusal), MSG_NOSIGNAL | MSG_DONTWAIT);
-                close(fd);
+        if (place(here, fd, peer))
+                return;
+        if (here->waiting == WAITING_MAX || here->draining) {
+                refuse(here, fd);
                 return;
         }
-        clients_expect(&to->clients);
-        if (to == here) {
-                clients_open(&here->clients, fd, peer);
-                return;
-        }
-        a = mem_alloc(sizeof *a);
-        a->fd = fd;
-        snprintf(a->peer, sizeof a->peer, "%s", peer);
-        task_init(&a->task, arrive);
-        mailbox_post(&to->mailbox, &a->task);
+        here->waiting++;
+        a = arrival_new(here, fd, peer, arrive_again);
+        timer_set(&here->env.timers, &a->timer, &a->task, here->env.mono_us + ROOM_US);
 }
 
 static void
@@ -235,6 +283,18 @@ turn(struct worker *w, uint64_t wait_us)
         metric_add(&w->metrics, M_turns, 1);
 }
 
+/* Nothing is left to do: not even for requests whose clients have gone. Jobs before the mailbox:
+ * what a finished one posted is in it. */
+static bool
+is_drained(struct worker *w)
+{
+        struct env *env = &w->env;
+
+        return clients_count(&w->clients) == 0 && w->waiting == 0 && env->flights.count == 0 &&
+               env->writes.count == 0 && offload_idle(w->crew->offload, env) &&
+               mailbox_empty(&w->mailbox) && list_empty(&env->ready) && queues_drained(env);
+}
+
 static void
 serve(struct worker *w)
 {
@@ -242,8 +302,7 @@ serve(struct worker *w)
         while (!w->stopping) {
                 turn(w, may_wait_us(w));
                 if (w->draining)
-                        atomic_store(&w->drained,
-                                     clients_count(&w->clients) == 0 && queues_drained(&w->env));
+                        atomic_store(&w->drained, is_drained(w));
         }
 }
 

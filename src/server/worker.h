@@ -40,6 +40,7 @@ struct worker {         /* fields belong to worker.c, but for those with a comme
         pthread_t thread;
         struct timer sweep_timer;
         struct task sweep, drain, stop, adopt;
+        unsigned waiting; /* connections that found no room yet */
         bool draining, stopping, failed;
         char why[256];        /* of the loop's choice, or of the failure */
         _Atomic bool drained; /* while draining: nothing is left to do here */
