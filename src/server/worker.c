@@ -352,9 +352,14 @@ setup(struct worker *w)
                 .connections_max = (unsigned)option_number(env->options, O_connections_max),
                 .metrics = &w->metrics,
         };
+        char why[256];
 
-        if (loop_create(config, &w->loop, w->why) != OK)
+        if (loop_create(config, &w->loop, why) != OK) {
+                snprintf(w->why, sizeof w->why, "--io %s cannot be had: %.200s",
+                         config.choice == IO_URING ? "uring" : "epoll", why);
                 return false;
+        }
+        snprintf(w->why, sizeof w->why, "%s", why);
         clock_read(env);
         shared_clock_init(&env->clock, env->mono_us, env->wall_us);
         clock_read(env);
@@ -382,9 +387,6 @@ teardown(struct worker *w)
         queues_destroy(env->queues);
         floors_destroy(env->floors);
         landing_destroy(env->landing);
-        table_deinit(&env->flights);
-        table_deinit(&env->writes);
-        timers_free(&env->timers);
         clients_deinit(&w->clients);
         loop_destroy(w->loop);
 }
@@ -456,4 +458,7 @@ void
 worker_deinit(struct worker *w)
 {
         mailbox_deinit(&w->mailbox);
+        table_deinit(&w->env.flights);
+        table_deinit(&w->env.writes);
+        timers_free(&w->env.timers);
 }

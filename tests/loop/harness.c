@@ -137,7 +137,7 @@ write_all(int fd, const void *at, size_t len)
 int
 main(int argc, char **argv)
 {
-        const struct test_case *const all[] = {stream_cases, watch_cases};
+        const struct test_case *const all[] = {stream_cases, watch_cases, thread_cases};
 
         check(argc == 3);
         test_config.metrics = &test_metrics;

@@ -57,6 +57,6 @@ struct test_case {
         const char *name;
         void (*run)(void);
 };
-extern const struct test_case stream_cases[], watch_cases[];
+extern const struct test_case stream_cases[], watch_cases[], thread_cases[];
 
 #endif
