@@ -180,18 +180,30 @@ group_name(const struct command *row)
         return "generic";
 }
 
-/* `syntax` has the name in front; whoever asks has the name already. */
+/* What stands behind the name in the syntax is told as one argument: that is what redis-cli shows. */
 static void
 reply_docs(struct chain *out, const struct command *row, enum resp_version v)
 {
+        const char *arguments = row->syntax + strlen(row->name);
+        bool takes = *arguments == ' ';
+
         resp_bulk_text(out, row->name);
-        resp_map(out, 3, v);
+        resp_map(out, 3u + takes, v);
         resp_bulk_text(out, "summary");
         resp_bulk_text(out, row->summary);
         resp_bulk_text(out, "since");
         resp_bulk_text(out, PANNIER_VERSION);
         resp_bulk_text(out, "group");
         resp_bulk_text(out, group_name(row));
+        if (!takes)
+                return;
+        resp_bulk_text(out, "arguments");
+        resp_array(out, 1);
+        resp_map(out, 2, v);
+        resp_bulk_text(out, "name");
+        resp_bulk_text(out, arguments + 1);
+        resp_bulk_text(out, "type");
+        resp_bulk_text(out, "string");
 }
 
 static void

@@ -215,6 +215,8 @@ expiry_word(const struct call *c, unsigned *i, struct set_words *w)
         for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
                 if (!call_is(c, *i, words[k].name) || *i + 1 == c->argc)
                         continue;
+                if (w->expires && (w->unit != words[k].unit || w->absolute != words[k].absolute))
+                        return false; /* the same again is fine, as in Redis: the last counts */
                 w->expires = true;
                 w->unit = words[k].unit;
                 w->absolute = words[k].absolute;
@@ -228,8 +230,6 @@ static bool
 set_words_read(const struct call *c, struct set_words *w)
 {
         for (unsigned i = 3; i < c->argc; i++) {
-                bool timed = w->expires || w->keep_ttl;
-
                 if (call_is(c, i, "nx") && !w->xx)
                         w->nx = true;
                 else if (call_is(c, i, "xx") && !w->nx)
@@ -238,7 +238,7 @@ set_words_read(const struct call *c, struct set_words *w)
                         w->get = true;
                 else if (call_is(c, i, "keepttl") && !w->expires)
                         w->keep_ttl = true;
-                else if (timed || !expiry_word(c, &i, w))
+                else if (w->keep_ttl || !expiry_word(c, &i, w))
                         return false;
         }
         return true;

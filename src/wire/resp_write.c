@@ -1,5 +1,6 @@
-/* resp_write: replies of the Redis protocol, appended to a chain. What RESP2 cannot say is said in its words: maps and
- * sets as arrays, doubles and verbatim text as bulks, booleans as 1 and 0. Owns nothing. */
+/* resp_write: replies of the Redis protocol, appended to a chain. What RESP2 cannot say is said in
+ * its words: maps and sets as arrays, doubles and verbatim text as bulks, booleans as 1 and 0.
+ * Owns nothing. */
 #include <math.h>
 #include <stdio.h>
 

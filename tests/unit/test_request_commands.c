@@ -200,7 +200,7 @@ Test(command, set_knows_its_conditions)
 
 Test(command, set_knows_its_expiries)
 {
-        world_talk(&w, "SET a 1 EX 100", "+OK\r\n");
+        world_talk(&w, "SET a 1 EX 1 EX 100", "+OK\r\n");
         world_talk(&w, "TTL a", ":100\r\n");
         world_talk(&w, "PTTL a", ":100000\r\n");
         world_talk(&w, "SET a 2 KEEPTTL", "+OK\r\n");

@@ -237,9 +237,11 @@ Test(server, describes_its_commands)
                    ":1\r\n:1\r\n:1\r\n"
                    "*3\r\n+@read\r\n+@fast\r\n+@string\r\n*0\r\n*0\r\n*0\r\n$-1\r\n");
         world_talk(&w, "COMMAND DOCS ECHO nosuch",
-                   "*2\r\n$4\r\necho\r\n*6\r\n$7\r\nsummary\r\n$11\r\n"
+                   "*2\r\n$4\r\necho\r\n*8\r\n$7\r\nsummary\r\n$11\r\n"
                    "The message\r\n$5\r\nsince\r\n"
-                   "$5\r\n0.1.0\r\n$5\r\ngroup\r\n$10\r\nconnection\r\n");
+                   "$5\r\n0.1.0\r\n$5\r\ngroup\r\n$10\r\nconnection\r\n"
+                   "$9\r\narguments\r\n*1\r\n*4\r\n$4\r\nname\r\n$7\r\nmessage\r\n"
+                   "$4\r\ntype\r\n$6\r\nstring\r\n");
         world_say(&w, bytes_str("COMMAND\r\n"));
         snprintf(text, sizeof text, "*%d\r\n*10\r\n", COMMAND_COUNT);
         cr_expect(heard_has(text));
