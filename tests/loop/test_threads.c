@@ -304,7 +304,7 @@ listener_unix(void)
         check(strstr(why, "no socket") != NULL);
         check(unlink(path) == 0 && rmdir(dir) == 0);
         check(listener_open_unix(&l,
-                                 "/tmp/a-path-that-is-far-too-long-for-a-socket-0123456789-"
+                                 "/nonexistent/a-path-that-is-far-too-long-for-a-socket-0123456789-"
                                  "0123456789-0123456789-0123456789-0123456789-0123456789",
                                  0600, why) == ERR_SYSTEM);
         desk_deinit(&d);
