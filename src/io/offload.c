@@ -45,6 +45,7 @@ helper(void *argument)
 {
         struct offload *o = argument;
         struct lane *lane;
+        struct env *env;
         struct job *job;
 
         pthread_mutex_lock(&o->lock);
@@ -53,9 +54,10 @@ helper(void *argument)
                         pthread_cond_wait(&o->wake, &o->lock);
                         continue;
                 }
+                env = lane->env;
                 pthread_mutex_unlock(&o->lock);
                 job->work(job);
-                lane->env->post(lane->env, job->owner);
+                env->post(env, job->owner);
                 pthread_mutex_lock(&o->lock);
                 lane->open--;
         }
