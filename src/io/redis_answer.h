@@ -28,7 +28,8 @@ struct redis_answer {
 
 struct answer_reader;
 
-/* A large string goes straight to `into` if it fits; it asks before each answer that is a string. */
+/* A large string goes straight to `into` if it fits; it asks before each answer that is a
+ * string. */
 struct answer_target {
         uint8_t *into;
         size_t room;

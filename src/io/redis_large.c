@@ -9,10 +9,10 @@
 #include "io/redis_command.h"
 #include "io/redis_state.h"
 
-/* Redis answers one command at a time, so every piece stands in the way of small calls for as long as
- * it takes to copy. Measured with 24 MiB values beside 100-byte ones: p99 of the small ones is twice
- * that of an idle Redis; with 16 pieces of 256 KiB under way it is 18 times, and the large ones come no
- * sooner. */
+/* Redis answers one command at a time, so every piece stands in the way of small calls for as
+ * long as it takes to copy. Measured with 24 MiB values beside 100-byte ones: p99 of the small
+ * ones is twice that of an idle Redis; with 16 pieces of 256 KiB under way it is 18 times, and
+ * the large ones come no sooner. */
 enum { PIECES = 2, PIECE_BYTES = 65536 };
 
 static const uint64_t idle_us = 60000000, watch_us = 1000000;

@@ -1,4 +1,5 @@
-/* test_redis_large: values above LIMIT_CHUNK_BYTES: whole, beside small ones, and while they change. */
+/* test_redis_large: values above LIMIT_CHUNK_BYTES: whole, beside small ones, and while they
+ * change. */
 #include <hiredis/hiredis.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,7 +197,8 @@ test_changes(struct bench *b)
                 entry_release(&e[i]);
 }
 
-/* A length that cannot be is not obeyed; a value cut short is handed over as it is, to be judged. */
+/* A length that cannot be is not obeyed; a value cut short is handed over as it is, to be
+ * judged. */
 static void
 test_lies(struct bench *b)
 {

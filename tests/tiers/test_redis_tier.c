@@ -179,7 +179,7 @@ flush(struct bench *b, struct tier *tier, const char *ns)
 static void
 test_flush(struct bench *b)
 {
-        struct tier *other = bench_tier(b, NULL, "pn1*[");
+        struct tier *other = bench_tier(b, NULL, "pn1[*x");
         struct entry e;
         struct ask a;
 
