@@ -32,10 +32,13 @@ struct lookup {
         enum err opened;     /* what envelope_open() said */
         struct entry found;  /* opened, from the tier asked last */
         struct entry unsent; /* what waits for a tier; blob NULL if nothing does */
+        struct entry in_l3;  /* the mark that L2 gets where the value is too large for it */
         uint64_t floor;      /* what L2 holds, valid or not: L3 must not be older */
         uint64_t want;       /* the version an "in L3" mark names */
+        uint64_t began_us;   /* monotonic */
         bool asked_l2;       /* L2 answered */
         bool keep_l2;        /* L2 holds a newer format: it is not overwritten */
+        bool disputed;       /* what was found was dropped for something newer */
         uint64_t value_max;
         struct key key;
         uint8_t key_text[];
@@ -74,6 +77,7 @@ lookup_join(struct op *op, struct env *env)
                 l->key = (struct key){bytes_of(l->key_text, op->key.text.len), op->key.hash};
                 list_init(&l->followers);
                 task_init(&l->task, lookup_advance);
+                l->began_us = env->mono_us;
                 l->mode = newest_mode(newest_policy(env, l->key));
                 l->mark = landing_enter(env->landing, l->key);
                 l->value_max = option_number(env->options, O_value_max);
@@ -97,10 +101,11 @@ lookup_leave(struct op *op)
 uint64_t
 lookup_large_bytes(const struct lookup *l)
 {
-        return l->call.large_bytes;
+        /* Once it is there: while it is opened, and promoted. */
+        return l->found.blob != NULL ? l->found.blob->len : l->call.large_bytes;
 }
 
-/* Hands `e` (NULL: none) to every follower and ends. `complete`: every tier that could know was asked. */
+/* Hands `e` (NULL: none) to every follower and ends. `complete`: every tier that could know was heard. */
 static void
 lookup_end(struct lookup *l, struct env *env, const struct entry *e, enum op_tier tier,
            bool complete)
@@ -112,6 +117,8 @@ lookup_end(struct lookup *l, struct env *env, const struct entry *e, enum op_tie
 
                 op->lookup = NULL;
                 op->complete = complete;
+                op->fresh = l->began_us >= op->looked_us;
+                op->disputed = l->disputed;
                 op->tier = tier;
                 entry_release(&op->entry);
                 if (e != NULL) {
@@ -124,6 +131,7 @@ lookup_end(struct lookup *l, struct env *env, const struct entry *e, enum op_tie
         landing_leave(env->landing, l->mark, env->mono_us);
         entry_release(&l->found);
         entry_release(&l->unsent);
+        entry_release(&l->in_l3);
         mem_free(l);
 }
 
@@ -173,8 +181,9 @@ lookup_opened(struct lookup *l, struct env *env)
                 return NULL;
         if (l->opened == OK)
                 return &l->found;
-        if (l->opened == ERR_NEWER_FORMAT) {
+        if (l->opened == ERR_NEWER_FORMAT) { /* cannot be read, but its version counts */
                 l->keep_l2 = true;
+                l->floor = get_u64(l->call.found->at);
                 metric_add(env->metrics, M_newer_format, 1);
         } else {
                 metric_add(env->metrics, M_corrupt, 1);
@@ -211,13 +220,48 @@ lookup_l1_copy(struct lookup *l, struct env *env, uint64_t floor, struct l1_foun
         return false;
 }
 
+/* The shared tier that gives the versions was heard; without any, nobody else writes. */
+static bool
+lookup_is_sure(const struct lookup *l, const struct env *env)
+{
+        if (mode_uses_l2(env, l->mode))
+                return l->asked_l2;
+        return !mode_uses_l3(env, l->mode) || l->call.result == TIER_ANSWERED;
+}
+
 /* The write that still waits for a tier is the answer. */
 static void
 lookup_end_unsent(struct lookup *l, struct env *env)
 {
         bool value = entry_is_value(&l->unsent.meta) && newest_valid(env, l->key, &l->unsent.meta);
 
-        lookup_end(l, env, value ? &l->unsent : NULL, OP_TIER_QUEUE, true);
+        lookup_end(l, env, value ? &l->unsent : NULL, OP_TIER_QUEUE, lookup_is_sure(l, env));
+}
+
+/* A tier was asked (e: what it holds) that gives the versions: true when an unsent write counts for more, and ended the lookup.
+ * The mark of that very write is no answer, for the value may still be on its way to L3. */
+static bool
+lookup_judge_unsent(struct lookup *l, struct env *env, const struct tier *tier,
+                    const struct entry *e)
+{
+        const struct meta *mine = &l->unsent.meta;
+
+        if (l->unsent.blob == NULL)
+                return false;
+        if (l->call.result != TIER_ANSWERED) {
+                if (env->mono_us - tier->heard_us <=
+                    policy_number(newest_policy(env, l->key), P_partition_max))
+                        lookup_end_unsent(l, env);
+                else
+                        lookup_end(l, env, NULL, OP_TIER_NONE, false);
+                return true;
+        }
+        if (e != NULL && e->meta.version >= mine->version &&
+            !(e->meta.version == mine->version && e->meta.origin == mine->origin &&
+              (e->meta.flags & ENTRY_IN_L3)))
+                return false;
+        lookup_end_unsent(l, env);
+        return true;
 }
 
 /* L2 has spoken (or not): true when that ends the lookup. */
@@ -228,27 +272,19 @@ lookup_judge_l2(struct lookup *l, struct env *env)
         struct l1_found c;
 
         l->asked_l2 = l->call.result == TIER_ANSWERED;
-        if (!l->asked_l2) {
-                if (l->unsent.blob == NULL)
-                        return false;
-                if (env->mono_us - env->l2->heard_us <=
-                    policy_number(newest_policy(env, l->key), P_partition_max))
-                        lookup_end_unsent(l, env);
-                else
-                        lookup_end(l, env, NULL, OP_TIER_NONE, false);
-                return true;
-        }
         if (e != NULL && l->mode == MODE_THROUGH && e->meta.replid != env->l2->replid)
                 e = NULL; /* written under another replication id: counts as absent */
-        lookup_compare_unsure(l, env, e);
-        if (l->unsent.blob != NULL && !(e != NULL && e->meta.version >= l->unsent.meta.version)) {
-                lookup_end_unsent(l, env);
+        if (l->asked_l2)
+                lookup_compare_unsure(l, env, e);
+        if (lookup_judge_unsent(l, env, env->l2, e))
                 return true;
-        }
+        if (!l->asked_l2)
+                return false;
         if (e != NULL) {
                 if (e->meta.version > env->seen)
                         env->seen = e->meta.version;
                 if (e->meta.flags & ENTRY_TOMBSTONE) {
+                        newest_note(env, l->key, e->meta.version);
                         lookup_end(l, env, NULL, OP_TIER_NONE, true);
                         return true;
                 }
@@ -276,32 +312,42 @@ lookup_judge_l2(struct lookup *l, struct env *env)
 
 /* What L3 gave, if it may count. */
 static struct entry *
-lookup_judge_l3(struct lookup *l, struct env *env)
+lookup_judge_l3(struct lookup *l, struct env *env, struct entry *e)
 {
-        struct entry *e = lookup_opened(l, env);
         struct meta m;
 
         if (e == NULL || !entry_is_value(&e->meta) || !newest_valid(env, l->key, &e->meta))
                 return NULL;
         if (e->meta.version < l->floor || (e->meta.version == l->floor && l->want != l->floor))
                 return NULL;
-        if (l1_peek(env->l1, l->key, env->now_us, &m, NULL) && m.version > e->meta.version)
+        if ((l1_peek(env->l1, l->key, env->now_us, &m, NULL) && m.version > e->meta.version) ||
+            e->meta.version < landing_newest(env->landing, l->key, NULL)) {
+                l->disputed = true;
                 return NULL;
-        if (e->meta.version < landing_newest(env->landing, l->key, NULL))
-                return NULL;
+        }
         return e;
 }
 
-static bool
-lookup_promotes(const struct lookup *l, const struct env *env, const struct entry *e)
+/* What L2 gets: the value, or the mark where that is too large; NULL when memory is short. */
+static const struct entry *
+lookup_for_l2(struct lookup *l, const struct env *env)
 {
-        return l->asked_l2 && !l->keep_l2 &&
-               e->blob->len <= option_number(env->options, O_l2_value_max);
+        struct meta m = l->found.meta;
+
+        if (l->found.blob->len <= option_number(env->options, O_l2_value_max))
+                return &l->found;
+        m.flags |= ENTRY_IN_L3;
+        return envelope_reseal(l->key.text, &l->found, &m, &l->in_l3) == OK ? &l->in_l3 : NULL;
 }
 
-static void
+/* Upward to L2, if L2 was heard; false when it is not to be, or memory is short. */
+static bool
 lookup_promote(struct lookup *l, struct env *env)
 {
+        const struct entry *e;
+
+        if (!l->asked_l2 || l->keep_l2)
+                return false;
         if (l->mode == MODE_THROUGH && l->found.meta.replid != env->l2->replid) {
                 struct meta m = l->found.meta;
                 struct entry again;
@@ -312,26 +358,48 @@ lookup_promote(struct lookup *l, struct env *env)
                         l->found = again;
                 }
         }
+        e = lookup_for_l2(l, env);
+        if (e == NULL)
+                return false;
         l->call = (struct tier_call){
                 .verb = TIER_WRITE,
                 .key = l->key,
-                .entry = &l->found,
+                .entry = e,
                 .kind = WRITE_PROMOTED,
                 .version = l->found.meta.version,
                 .expect = EXPECT_ANY,
                 .keep_until_us = newest_keep_until(env, l->key, &l->found.meta, KEEPER_L2),
                 .replid_strict = l->mode == MODE_THROUGH,
-                .deadline_us = env->mono_us + option_number(env->options, O_l2_timeout),
+                .deadline_us = env->mono_us + option_number(env->options, O_l2_timeout) +
+                               tier_extra_us(e->blob->len),
                 .owner = &l->task,
         };
         tier_start(env->l2, &l->call);
+        return true;
 }
 
 static void
 lookup_end_l3(struct lookup *l, struct env *env, bool sure)
 {
         newest_land(env, l->key, &l->found, sure);
-        lookup_end(l, env, &l->found, OP_TIER_L3, true);
+        lookup_end(l, env, &l->found, OP_TIER_L3, lookup_is_sure(l, env));
+}
+
+/* L3 has spoken (or not): its value goes to L2 first, or the lookup ends. */
+static void
+lookup_have_l3(struct lookup *l, struct env *env)
+{
+        struct entry *e = lookup_opened(l, env);
+        bool answered = l->call.result == TIER_ANSWERED;
+
+        if (!mode_uses_l2(env, l->mode) && lookup_judge_unsent(l, env, env->l3, e))
+                return;
+        if (lookup_judge_l3(l, env, e) == NULL) {
+                lookup_end(l, env, NULL, OP_TIER_NONE, answered && lookup_is_sure(l, env));
+                return;
+        }
+        if (!lookup_promote(l, env))
+                lookup_end_l3(l, env, lookup_is_sure(l, env));
 }
 
 static void
@@ -341,7 +409,8 @@ lookup_advance(struct task *task, struct env *env)
 
         switch (l->stage) {
         case LOOKUP_ASK_L2:
-                if (queues_unsent(env, l->key, &l->unsent) && !mode_uses_l2(env, l->mode)) {
+                if (queues_unsent(env, l->key, &l->unsent) && !mode_uses_l2(env, l->mode) &&
+                    !mode_uses_l3(env, l->mode)) {
                         lookup_end_unsent(l, env);
                         return;
                 }
@@ -376,22 +445,13 @@ lookup_advance(struct task *task, struct env *env)
                         return;
                 fallthrough;
         case LOOKUP_OPENED_L3:
-                if (lookup_judge_l3(l, env) == NULL) {
-                        lookup_end(l, env, NULL, OP_TIER_NONE,
-                                   l->call.result == TIER_ANSWERED &&
-                                           (l->asked_l2 || !mode_uses_l2(env, l->mode)));
-                        return;
-                }
-                if (!lookup_promotes(l, env, &l->found)) {
-                        lookup_end_l3(l, env, l->asked_l2 || !mode_uses_l2(env, l->mode));
-                        return;
-                }
                 l->stage = LOOKUP_PROMOTED;
-                lookup_promote(l, env);
+                lookup_have_l3(l, env);
                 return;
         case LOOKUP_PROMOTED:
                 if (l->call.result == TIER_ANSWERED && l->call.outcome != WRITE_STORED) {
                         metric_add(env->metrics, M_promotions_refused, 1);
+                        l->disputed = true;
                         lookup_end(l, env, NULL, OP_TIER_NONE, true);
                         return;
                 }

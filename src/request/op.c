@@ -1,7 +1,8 @@
 /* request/op.c: an op's way to its home worker and back. Owns nothing but what hangs on the op: entries, the value asked for.
- * Not here: what happens at home (op_get.c, op_write.c, op_flush.c). */
+ * Not here: what happens at home (op_get.c, op_write.c with op_make.c and op_line.c, op_flush.c). */
 #include "request/op.h"
 
+#include "request/lookup.h"
 #include "request/request.h"
 
 static void
@@ -63,6 +64,8 @@ op_finish(struct op *op, struct env *env, enum op_state state)
         if (op->mark != NULL)
                 landing_leave(env->landing, op->mark, env->mono_us);
         op->mark = NULL;
+        if (op->in_line)
+                op_line_leave(op, env);
         list_remove(&op->task.ready);
         if (op->origin == env) {
                 request_op_done(op);
@@ -80,6 +83,21 @@ op_fail(struct op *op, struct env *env, enum err error, const char *detail)
         op->error = error;
         op->detail = detail;
         op_finish(op, env, OP_ERROR);
+}
+
+bool
+op_waits_on(struct op *op, struct env *env)
+{
+        uint64_t extra_us = tier_extra_us(lookup_large_bytes(op->lookup));
+
+        if (env->mono_us < op->ends_us) /* woken for nothing */
+                return true;
+        if (extra_us == 0 || op->large)
+                return false;
+        op->large = true;
+        op->ends_us += extra_us;
+        timer_set(&env->timers, &op->timer, &op->task, op->ends_us);
+        return true;
 }
 
 struct blob *

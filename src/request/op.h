@@ -25,6 +25,7 @@ enum op_tier { OP_TIER_NONE, OP_TIER_L1, OP_TIER_L2, OP_TIER_L3, OP_TIER_QUEUE /
 enum op_condition { OP_ALWAYS, OP_IF_ABSENT, OP_IF_PRESENT };
 enum op_lifetime { LIFE_DECIDE /* from `asked` and the policy */, LIFE_KEEP /* of what is there */,
                    LIFE_AT /* hard_us as given, 0: persist */ };
+enum op_place { PLACE_BEHIND, PLACE_SENT, PLACE_STAMPED }; /* of a write in the line of its key's writes */
 enum flush_tier { FLUSH_L1 = 1, FLUSH_L2 = 2, FLUSH_L3 = 4, FLUSH_ALL = 7 };
 
 struct op_asked { /* filled by the command; zero is the default of everything */
@@ -81,9 +82,18 @@ struct op {
         struct landmark *mark;
         struct lookup *lookup;         /* it follows; NULL when that is over */
         struct list follows;           /* in lookup.followers */
-        bool complete;                 /* the lookup asked every tier that could know */
-        struct table_node writing;     /* in env.writes */
-        bool is_writing, large;        /* large: over the tiers' second connection */
+        bool complete;                 /* the lookup heard every tier that could know */
+        bool fresh;                    /* ... and began after the op looked */
+        bool disputed;                 /* what it found was dropped for something newer */
+        uint64_t looked_us;            /* monotonic: when the op last looked */
+        uint64_t stands;               /* what stood in the way of the last try: if the next look does not count it (it was
+                                          invalidated, or written under another replication id) it is what is expected */
+        struct op *earlier, *later;    /* the line of the key's writes: op_line.c's */
+        struct table_node writing;     /* in env.writes: the last of its line */
+        bool in_line, waits;           /* waits: for `earlier` */
+        bool alone;                    /* it reads before it writes: no other write of the key beside it */
+        bool large;                    /* over the tiers' second connection */
+        enum op_place place;
         struct tier_call call;
         struct timer timer;
         struct job job;
@@ -93,6 +103,18 @@ struct op {
 void op_get_advance(struct op *op, struct env *env);
 void op_write_advance(struct op *op, struct env *env);
 void op_flush_advance(struct op *op, struct env *env);
+
+/* What a write writes, into op->made, or op->error; false: on the helper thread, the op will be woken. */
+bool op_make(struct op *op, struct env *env);
+/* The lookup is not over: true while the op waits on. Its time ends, but a value that is known to be large gets what its bytes
+ * need. */
+bool op_waits_on(struct op *op, struct env *env);
+/* The line of a key's writes: they reach the tier that stamps them in the order in which they came. */
+void op_line_enter(struct op *op, struct env *env);
+void op_line_leave(struct op *op, struct env *env);
+void op_line_move(struct op *op, struct env *env, enum op_place place);
+/* True: one before it is not far enough; the op will be woken. */
+bool op_line_waits(struct op *op, struct env *env);
 
 /* The op has its answer: back to its request. */
 void op_finish(struct op *op, struct env *env, enum op_state state);

@@ -141,22 +141,6 @@ get_begin(struct op *op, struct env *env)
         op->floor = newest_known(env, op->key);
 }
 
-/* Our time is over; but a value that is known to be large and on its way gets what its bytes need. */
-static bool
-get_waits_on(struct op *op, struct env *env)
-{
-        uint64_t extra_us = tier_extra_us(lookup_large_bytes(op->lookup));
-
-        if (env->mono_us < op->ends_us) /* woken for nothing */
-                return true;
-        if (extra_us == 0 || op->large)
-                return false;
-        op->large = true;
-        op->ends_us += extra_us;
-        timer_set(&env->timers, &op->timer, &op->task, op->ends_us);
-        return true;
-}
-
 /* The lookup's result, if it may be handed to this op. */
 static enum op_state
 get_fit(struct op *op, struct env *env)
@@ -169,6 +153,22 @@ get_fit(struct op *op, struct env *env)
             m.version > op->entry.meta.version)
                 return OP_OPEN;
         return get_judge(op, env, &op->entry.meta);
+}
+
+/* The lookup brought nothing: true when that is the answer, false when it is worth another look, for something newer came in its
+ * way. A write of this process may have put it into L1 meanwhile. */
+static bool
+get_ends_without(struct op *op, struct env *env)
+{
+        if (get_from_l1(op, env))
+                get_answer(op, env, op->state);
+        else if (!op->complete)
+                get_miss(op, env, ERR_TIER_DOWN, "a lower tier gave no answer");
+        else if (op->disputed)
+                return false;
+        else
+                get_miss(op, env, OK, NULL);
+        return true;
 }
 
 void
@@ -201,17 +201,17 @@ op_get_advance(struct op *op, struct env *env)
                 return;
         case GET_HAVE:
                 if (op->lookup != NULL) {
-                        if (get_waits_on(op, env))
+                        if (op_waits_on(op, env))
                                 return;
                         lookup_leave(op);
-                        get_miss(op, env, ERR_TIMED_OUT, NULL);
+                        if (get_from_l1(op, env))
+                                get_answer(op, env, op->state);
+                        else
+                                get_miss(op, env, ERR_TIMED_OUT, NULL);
                         return;
                 }
-                if (op->entry.blob == NULL) {
-                        get_miss(op, env, op->complete ? OK : ERR_TIER_DOWN,
-                                 "a lower tier gave no answer");
+                if (op->entry.blob == NULL && get_ends_without(op, env))
                         return;
-                }
                 state = get_fit(op, env);
                 if (state == OP_STALE && !op->asked.stale_fine) {
                         get_miss(op, env, OK, NULL);

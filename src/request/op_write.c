@@ -13,6 +13,7 @@
 
 enum {
         WRITE_BEGIN,
+        WRITE_LINE,
         WRITE_READ,
         WRITE_DECIDE,
         WRITE_MAKE,
@@ -62,20 +63,34 @@ write_begin(struct op *op, struct env *env)
         op->mark = landing_enter(env->landing, op->key);
         op->stamp = env->now_us > known ? env->now_us : known + 1;
         op->expect = EXPECT_ANY;
+        op->alone = write_reads_first(op);
+        op_line_enter(op, env);
+}
+
+/* A DEL, or what comes to the same: a lifetime that is over already. */
+static bool
+write_deletes(const struct op *op)
+{
+        return (op->made.meta.flags & ENTRY_TOMBSTONE) != 0;
 }
 
 /* ---- what is there now ---- */
 
-/* Looks for the value that the write depends on; false: it follows a lookup and will be woken. */
+/* Looks for the value that the write depends on; false: it follows a lookup and will be woken. What L1 has is good for what is then
+ * written only over that version. NX may end with it, so it asks the shared tier. */
 static bool
 write_read(struct op *op, struct env *env)
 {
         enum write_mode mode = write_mode(op, env);
+        bool shared = mode_uses_l2(env, mode) || mode_uses_l3(env, mode);
         struct l1_found found;
 
         entry_release(&op->entry);
-        op->complete = true;
-        if (l1_get(env->l1, op->key, env->now_us, &found)) {
+        op->complete = op->fresh = true;
+        op->disputed = false;
+        op->looked_us = env->mono_us;
+        if (!(shared && op->asked.condition == OP_IF_ABSENT) &&
+            l1_get(env->l1, op->key, env->now_us, &found)) {
                 if (entry_is_value(&found.entry.meta) && !(found.flags & L1_UNSURE) &&
                     newest_valid(env, op->key, &found.entry.meta)) {
                         op->entry = found.entry;
@@ -83,179 +98,62 @@ write_read(struct op *op, struct env *env)
                 }
                 entry_release(&found.entry);
         }
-        if (!mode_uses_l2(env, mode) && !mode_uses_l3(env, mode))
+        if (!shared)
                 return true;
         if (!lookup_join(op, env)) {
                 op->complete = false;
                 return true;
         }
+        op->large = false; /* its time was not lengthened yet */
         timer_set(&env->timers, &op->timer, &op->task, op->ends_us);
         return false;
 }
 
-/* The lookup is over, or the time: may the write go on? It has ended otherwise. */
+/* It depends on what is there, and that is not known well enough to end with it: true when it looks again. */
+static bool
+write_looks_again(struct op *op, struct env *env)
+{
+        if ((op->fresh && !op->disputed) || ++op->turns >= WRITE_TURNS_MAX ||
+            env->mono_us >= op->ends_us)
+                return false;
+        op->stage = WRITE_READ;
+        return true;
+}
+
+/* The lookup is over, or the time. True: go on at op->stage; false: it waits, or has ended. */
 static bool
 write_decide(struct op *op, struct env *env)
 {
-        bool there;
+        bool there, ends;
 
         if (op->lookup != NULL) {
-                if (env->mono_us < op->ends_us)
+                if (op_waits_on(op, env))
                         return false;
                 lookup_leave(op);
                 op->complete = false;
+        }
+        if (!op->complete) {
+                op_fail(op, env, ERR_TIER_DOWN, "a lower tier gave no answer; nothing was changed");
+                return false;
         }
         if (op->entry.blob != NULL &&
             (!entry_is_value(&op->entry.meta) || !newest_valid(env, op->key, &op->entry.meta)))
                 entry_release(&op->entry);
         there = op->entry.blob != NULL;
-        if (!there && !op->complete) {
-                op_fail(op, env, ERR_TIER_DOWN, "a lower tier gave no answer; nothing was changed");
-                return false;
-        }
-        if (op->kind == OP_EXPIRE && !there) {
-                op_finish(op, env, OP_MISS);
-                return false;
-        }
-        if ((op->asked.condition == OP_IF_ABSENT && there) ||
-            (op->asked.condition == OP_IF_PRESENT && !there)) {
-                op_finish(op, env, OP_UNMET);
+        ends = (op->kind == OP_EXPIRE && !there) ||
+               (op->asked.condition == OP_IF_ABSENT && there) ||
+               (op->asked.condition == OP_IF_PRESENT && !there);
+        if (ends && write_looks_again(op, env))
+                return true;
+        if (ends) {
+                op_finish(op, env, op->kind == OP_EXPIRE ? OP_MISS : OP_UNMET);
                 return false;
         }
         op->expect = there ? op->entry.meta.version : EXPECT_ABSENT;
-        return true;
-}
-
-/* ---- what is written ---- */
-
-/* Redis' EX: `hard` as named; stale before it only where the namespace has a grace, and then for at most half of the time. */
-static void
-write_lifetime_at(struct meta *m, const struct op *op, const struct env *env)
-{
-        uint64_t grace = policy_number(write_policy(op, env), P_grace);
-        uint64_t left;
-
-        if (op->asked.hard_us == 0) {
-                m->soft_us = m->hard_us = UINT64_MAX;
-                return;
-        }
-        left = op->asked.hard_us > env->now_us ? op->asked.hard_us - env->now_us : 0;
-        m->hard_us = op->asked.hard_us;
-        m->soft_us = m->hard_us - (grace < left / 2 ? grace : left / 2);
-}
-
-static void
-write_lifetime(struct meta *m, struct op *op, struct env *env)
-{
-        switch (op->asked.lifetime) {
-        case LIFE_AT:
-                write_lifetime_at(m, op, env);
-                return;
-        case LIFE_KEEP:
-                if (op->entry.blob != NULL) {
-                        m->soft_us = op->entry.meta.soft_us;
-                        m->hard_us = op->entry.meta.hard_us;
-                        return;
-                }
-                break;
-        case LIFE_DECIDE:
-                break;
-        }
-        lifetime_decide(m, op->key, op->asked.life, write_policy(op, env), env->options,
-                        env->now_us);
-}
-
-static void
-write_tombstone(struct meta *m, const struct op *op, const struct env *env)
-{
-        m->flags = ENTRY_TOMBSTONE;
-        m->soft_us = m->hard_us =
-                env->now_us + policy_number(write_policy(op, env), P_tombstone_ttl);
-        m->raw_len = 0;
-        m->tag_count = 0;
-}
-
-/* The meta of what will be written, into op->made.meta. */
-static void
-write_meta(struct op *op, struct env *env)
-{
-        struct meta *m = &op->made.meta;
-
-        if (op->kind == OP_EXPIRE) {
-                *m = op->entry.meta;
-        } else {
-                *m = (struct meta){
-                        .cost = op->asked.cost,
-                        .compute_us = op->asked.compute_us,
-                        .confidence = op->asked.confidence,
-                        .codec = op->asked.codec,
-                        .raw_len = (uint32_t)op->asked.value_part.len,
-                        .tag_count = op->asked.tag_count,
-                };
-        }
-        m->version = 0;
-        m->origin = env->origin;
-        m->replid = env->l2 != NULL ? env->l2->replid : 0;
-        if (op->kind != OP_DEL)
-                write_lifetime(m, op, env);
-        if (op->kind == OP_DEL || m->hard_us <= env->now_us)
-                write_tombstone(m, op, env);
-        op->compress_min = UINT64_MAX;
-        if (policy_number(write_policy(op, env), P_compress))
-                op->compress_min = option_number(env->options, O_compress_min);
-}
-
-/* Packs and seals, for large values on the helper thread: touches nothing but the op. */
-static void
-make_work(struct job *job)
-{
-        struct op *op = container_of(job, struct op, job);
-        struct meta m = op->made.meta;
-        struct entry made;
-        struct blob *packed = NULL;
-        struct bytes payload = op->asked.value_part;
-        bool lz4 = false;
-
-        if (op->kind == OP_EXPIRE) {
-                op->error = envelope_reseal(op->key.text, &op->entry, &m, &made);
-        } else {
-                if (m.flags & ENTRY_TOMBSTONE) {
-                        payload = bytes_of("", 0);
-                } else if (payload.len > op->compress_min) {
-                        packed = payload_pack(payload, op->compress_min, &lz4);
-                        if (packed == NULL) {
-                                op->error = ERR_BUSY_MEMORY;
-                                return;
-                        }
-                        if (lz4) {
-                                m.flags |= ENTRY_LZ4;
-                                payload = blob_bytes(packed);
-                        }
-                }
-                op->error = envelope_seal(op->key.text, &m, op->asked.tags, payload, &made);
-                blob_unref(packed);
-        }
-        if (op->error == OK)
-                op->made = made;
-}
-
-/* True when it is made already; false: on the helper thread, the op will be woken. */
-static bool
-write_make(struct op *op, struct env *env)
-{
-        size_t size = op->kind == OP_EXPIRE ? op->entry.blob->len : op->asked.value_part.len;
-
-        entry_release(&op->made);
-        entry_release(&op->in_l3);
-        write_meta(op, env);
-        timer_cancel(&env->timers, &op->timer); /* nothing but the job wakes us now */
-        op->job.owner = &op->task;
-        op->job.work = make_work;
-        if (size > LIMIT_CHUNK_BYTES) {
-                env->offload(env, &op->job);
-                return false;
-        }
-        make_work(&op->job);
+        if (!there && op->fresh && !op->disputed) /* what the tier named counts as absent */
+                op->expect = op->stands;
+        op->stands = EXPECT_ABSENT;
+        op->stage = WRITE_MAKE;
         return true;
 }
 
@@ -271,11 +169,15 @@ write_l1_only(struct op *op, struct env *env)
         op->existed = l1_peek(env->l1, op->key, env->now_us, &m, NULL) && entry_is_value(&m) &&
                       newest_valid(env, op->key, &m);
         if (write_is_conditional(op) && op->expect != (op->existed ? m.version : EXPECT_ABSENT)) {
-                op->stage = WRITE_READ;
-                return true;
+                if (++op->turns < WRITE_TURNS_MAX) {
+                        op->stage = WRITE_READ;
+                        return true;
+                }
+                op_fail(op, env, ERR_CONFLICT, NULL);
+                return false;
         }
         op->version = op->made.meta.version = op->stamp > known ? op->stamp : known + 1;
-        if (op->made.meta.flags & ENTRY_TOMBSTONE) { /* nothing lower could bring it back */
+        if (write_deletes(op)) { /* nothing lower could bring it back */
                 l1_remove_older(env->l1, op->key, UINT64_MAX);
         } else if (!newest_land(env, op->key, &op->made, true)) {
                 op_fail(op, env, ERR_REFUSED, "value is larger than L1 can hold (see memory)");
@@ -304,7 +206,7 @@ write_unstamped(struct op *op, struct env *env, const char *tier)
 {
         enum write_mode mode = write_mode(op, env);
         uint64_t known = newest_known(env, op->key);
-        bool acknowledged = op->kind != OP_DEL && mode != MODE_THROUGH;
+        bool acknowledged = !write_deletes(op) && mode != MODE_THROUGH;
 
         if (write_is_conditional(op)) { /* never a local guess */
                 op_fail(op, env, ERR_TIER_DOWN, tier);
@@ -316,28 +218,13 @@ write_unstamped(struct op *op, struct env *env, const char *tier)
                 queues_push_l2(env, op->key, &op->made);
         if (mode_uses_l3(env, mode))
                 queues_push_l3(env, op->key, &op->made);
-        if (op->kind == OP_DEL &&
+        if (write_deletes(op) &&
             policy_number(write_policy(op, env), P_delete_ack) == DELETE_ACK_LOCAL)
                 acknowledged = true;
         if (acknowledged)
                 op_finish(op, env, OP_DONE);
         else
                 op_fail(op, env, ERR_TIER_DOWN, tier);
-}
-
-/* Two connections lead to L2. Writes of one key must not overtake each other, so one over the other connection waits. */
-static bool
-write_must_wait(const struct op *op, const struct env *env)
-{
-        if (queues_holds_l2(env, op->key))
-                return true;
-        table_each_match (node, &env->writes, op->key.hash) {
-                const struct op *other = container_of(node, struct op, writing);
-
-                if (other->large != op->large && bytes_equal(other->key.text, op->key.text))
-                        return true;
-        }
-        return false;
 }
 
 static void
@@ -360,31 +247,34 @@ write_call(struct op *op, struct env *env, const struct entry *e, enum write_kin
         };
 }
 
-/* L2 gets the value, or the mark "in L3" where it is too large. False: memory is short, the op has ended. */
 static bool
+write_needs_mark(const struct op *op, const struct env *env)
+{
+        return mode_uses_l3(env, write_mode(op, env)) &&
+               op->made.blob->len > option_number(env->options, O_l2_value_max);
+}
+
+/* L2 gets the value, or the mark "in L3" where it is too large. Memory may be too short for that: the op has ended. */
+static void
 write_ask_l2(struct op *op, struct env *env)
 {
         const struct entry *e = &op->made;
 
-        if (mode_uses_l3(env, write_mode(op, env)) &&
-            e->blob->len > option_number(env->options, O_l2_value_max)) {
+        if (write_needs_mark(op, env)) {
                 struct meta m = e->meta;
 
                 m.flags |= ENTRY_IN_L3;
                 if (op->in_l3.blob == NULL &&
                     envelope_reseal(op->key.text, e, &m, &op->in_l3) != OK) {
                         op_fail(op, env, ERR_BUSY_MEMORY, NULL);
-                        return false;
+                        return;
                 }
                 e = &op->in_l3;
         }
-        op->large = e->blob->len > LIMIT_CHUNK_BYTES;
         write_call(op, env, e, WRITE_NEW);
         op->call.keep_until_us = newest_keep_until(env, op->key, &e->meta, KEEPER_L2);
-        table_insert(&env->writes, &op->writing, op->key.hash);
-        op->is_writing = true;
         tier_start(env->l2, &op->call);
-        return true;
+        op_line_move(op, env, PLACE_SENT);
 }
 
 static void
@@ -406,6 +296,10 @@ write_ask_l3(struct op *op, struct env *env, enum write_kind kind)
 static bool
 write_again(struct op *op, struct env *env, const char *tier)
 {
+        if (op->call.outcome == WRITE_CONFLICT)
+                op->stands = op->call.found_version;
+        else /* the clock was learnt anew */
+                env_clock(env, env->mono_us, env->wall_us);
         if (op->call.outcome == WRITE_CONFLICT && op->call.found_version != 0)
                 newest_note(env, op->key, op->call.found_version);
         else if (op->call.outcome == WRITE_CONFLICT)
@@ -427,14 +321,13 @@ write_have_l2(struct op *op, struct env *env)
 {
         enum write_mode mode = write_mode(op, env);
 
-        table_remove(&env->writes, &op->writing);
-        op->is_writing = false;
         if (op->call.result != TIER_ANSWERED) {
                 write_unstamped(op, env, "l2");
                 return false;
         }
         if (op->call.outcome == WRITE_LATE || op->call.outcome == WRITE_CONFLICT)
                 return write_again(op, env, "l2");
+        op_line_move(op, env, PLACE_STAMPED);
         op->existed |= op->call.existed;
         if (op->call.outcome ==
             WRITE_LOST) { /* something newer came by another way: that is an order, too */
@@ -449,7 +342,7 @@ write_have_l2(struct op *op, struct env *env)
                 op_finish(op, env, OP_DONE);
                 return false;
         }
-        if (mode == MODE_BEHIND && op->kind != OP_DEL && op->in_l3.blob == NULL) {
+        if (mode == MODE_BEHIND && !write_deletes(op) && op->in_l3.blob == NULL) {
                 queues_push_l3(env, op->key, &op->made);
                 op_finish(op, env, OP_DONE);
                 return false;
@@ -470,6 +363,7 @@ write_have_l3_alone(struct op *op, struct env *env)
         }
         if (op->call.outcome == WRITE_LATE || op->call.outcome == WRITE_CONFLICT)
                 return write_again(op, env, "l3");
+        op_line_move(op, env, PLACE_STAMPED);
         op->existed |= op->call.existed;
         op->reached |= FLUSH_L3;
         write_land(op, env, op->call.found_version);
@@ -484,7 +378,7 @@ write_have_l3(struct op *op, struct env *env)
                 return write_have_l3_alone(op, env);
         if (op->call.result != TIER_ANSWERED) {
                 queues_push_l3(env, op->key, &op->made);
-                if (op->kind == OP_DEL &&
+                if (write_deletes(op) &&
                     policy_number(write_policy(op, env), P_delete_ack) == DELETE_ACK_LOCAL)
                         op_finish(op, env, OP_DONE);
                 else
@@ -523,6 +417,22 @@ write_count(const struct op *op, struct env *env)
         }
 }
 
+/* What waits in the queue goes before it. */
+static void
+write_send_l2(struct op *op, struct env *env)
+{
+        if (queues_holds_l2(env, op->key)) {
+                if (env->mono_us >= op->ends_us)
+                        write_unstamped(op, env, "l2");
+                else
+                        timer_set(&env->timers, &op->timer, &op->task,
+                                  env->mono_us + WRITE_POLL_US);
+                return;
+        }
+        op->stage = WRITE_HAVE_L2;
+        write_ask_l2(op, env);
+}
+
 /* Sends it to the tier that gives the version. False: it waits or has ended; true: go on at op->stage. */
 static bool
 write_send(struct op *op, struct env *env)
@@ -530,25 +440,21 @@ write_send(struct op *op, struct env *env)
         enum write_mode mode = write_mode(op, env);
         uint64_t floor = floors_get(env->floors, op->key.text);
 
+        op->large = op->made.blob->len > LIMIT_CHUNK_BYTES && !write_needs_mark(op, env);
+        if (op_line_waits(op, env))
+                return false;
         if (op->known < floor)
                 op->known = floor;
         if (mode_uses_l2(env, mode)) {
-                op->large = op->made.blob->len > LIMIT_CHUNK_BYTES;
-                if (write_must_wait(op, env)) {
-                        if (env->mono_us >= op->ends_us)
-                                write_unstamped(op, env, "l2");
-                        else
-                                timer_set(&env->timers, &op->timer, &op->task,
-                                          env->mono_us + WRITE_POLL_US);
-                        return false;
-                }
-                op->stage = WRITE_HAVE_L2;
-                write_ask_l2(op, env);
+                write_send_l2(op, env);
                 return false;
         }
         if (mode_uses_l3(env, mode)) {
+                /* What waits for L3 loses to it. */
+                op->known = newest_known(env, op->key);
                 op->stage = WRITE_HAVE_L3;
                 write_ask_l3(op, env, WRITE_NEW);
+                op_line_move(op, env, PLACE_SENT);
                 return false;
         }
         return write_l1_only(op, env);
@@ -561,7 +467,12 @@ op_write_advance(struct op *op, struct env *env)
                 switch (op->stage) {
                 case WRITE_BEGIN:
                         write_begin(op, env);
-                        op->stage = write_reads_first(op) ? WRITE_READ : WRITE_MAKE;
+                        op->stage = WRITE_LINE;
+                        fallthrough;
+                case WRITE_LINE:
+                        if (op->alone && op_line_waits(op, env))
+                                return;
+                        op->stage = op->alone ? WRITE_READ : WRITE_MAKE;
                         break;
                 case WRITE_READ:
                         op->stage = WRITE_DECIDE;
@@ -571,10 +482,10 @@ op_write_advance(struct op *op, struct env *env)
                 case WRITE_DECIDE:
                         if (!write_decide(op, env))
                                 return;
-                        fallthrough;
+                        break;
                 case WRITE_MAKE:
                         op->stage = WRITE_MADE;
-                        if (!write_make(op, env))
+                        if (!op_make(op, env))
                                 return;
                         fallthrough;
                 case WRITE_MADE:

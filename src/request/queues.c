@@ -85,7 +85,7 @@ queue_find(const struct queue *q, struct key key, bool (*want)(const struct queu
         table_each_match (node, &q->items, key.hash) {
                 struct queue_item *it = container_of(node, struct queue_item, node);
 
-                if (!it->dropped && want(it) && bytes_equal(it->key.text, key.text))
+                if (want(it) && bytes_equal(it->key.text, key.text))
                         return it;
         }
         return NULL;
@@ -94,13 +94,14 @@ queue_find(const struct queue *q, struct key key, bool (*want)(const struct queu
 static bool
 item_is_write(const struct queue_item *it)
 {
-        return !it->take;
+        return !it->take && !it->dropped;
 }
 static bool
 item_is_idle_write(const struct queue_item *it)
 {
         return !it->take && it->stage == ITEM_WAITS;
 }
+/* Also one that was dropped: until its call comes back, it may still be executed. */
 static bool
 item_is_busy(const struct queue_item *it)
 {
@@ -117,6 +118,7 @@ item_free(struct queue_item *it, struct env *env)
         q->bytes -= item_bytes(it);
         table_remove(&q->items, &it->node);
         list_remove(&it->order);
+        list_remove(&it->task.ready);
         entry_release(&it->entry);
         entry_release(&it->in_l3);
         mem_free(it);
@@ -204,19 +206,36 @@ item_call(struct queue_item *it, struct env *env, struct tier *tier, const struc
         tier_start(tier, &it->call);
 }
 
+/* The tier did not take it: again, a little later. */
+static void
+item_retry(struct queue_item *it, struct env *env)
+{
+        struct queue *q = it->queue;
+        struct list *at = &q->waiting;
+
+        it->stage = ITEM_WAITS;
+        q->busy_count--;
+        list_remove(&it->order);
+        while (at->next != &q->waiting && item_of(at->next)->since_us < it->since_us)
+                at = at->next; /* the oldest stays first: it is the one that grows too old */
+        list_insert(at, &it->order);
+        if (timer_idle(&q->timer))
+                timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
+}
+
 static void
 item_send_l2(struct queue_item *it, struct env *env)
 {
         const struct entry *e = &it->entry;
 
-        if (!it->take && env->l3 != NULL &&
+        if (!it->take && mode_uses_l3(env, newest_mode(newest_policy(env, it->key))) &&
             e->blob->len > option_number(env->options, O_l2_value_max)) {
                 struct meta m = e->meta;
 
                 m.flags |= ENTRY_IN_L3;
                 if (it->in_l3.blob == NULL &&
                     envelope_reseal(it->key.text, e, &m, &it->in_l3) != OK) {
-                        item_free(it, env); /* no memory for a mark of a hundred bytes */
+                        item_retry(it, env); /* no memory for a mark of a hundred bytes */
                         return;
                 }
                 e = &it->in_l3;
@@ -266,20 +285,6 @@ queue_advance(struct task *task, struct env *env)
 
         queue_drain(q, env);
         if (!list_empty(&q->waiting) && q->busy_count == 0)
-                timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
-}
-
-/* The tier did not take it: again, a little later. */
-static void
-item_retry(struct queue_item *it, struct env *env)
-{
-        struct queue *q = it->queue;
-
-        it->stage = ITEM_WAITS;
-        q->busy_count--;
-        list_remove(&it->order);
-        list_push_front(&q->waiting, &it->order);
-        if (timer_idle(&q->timer))
                 timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
 }
 
