@@ -180,7 +180,7 @@ group_name(const struct command *row)
         return "generic";
 }
 
-/* What stands behind the name in the syntax is told as one argument: that is what redis-cli shows. */
+/* What stands behind the name in the syntax is told as one argument: redis-cli shows that. */
 static void
 reply_docs(struct chain *out, const struct command *row, enum resp_version v)
 {

@@ -120,17 +120,14 @@ info_stats(struct env *env, struct buf *out)
         line_number(out, "keyspace_misses", sum(env, M_misses) + sum(env, M_failed_lookups));
         line_number(out, "expired_keys", l1.expired);
         line_number(out, "evicted_keys", l1.evicted);
-        line_metric(out, env, "protocol_errors", M_protocol_errors);
-        line_metric(out, env, "lookups_failed", M_failed_lookups);
-        line_metric(out, env, "lookups_followed", M_followed);
-        line_metric(out, env, "stale_served", M_stale_served);
-        line_metric(out, env, "promotions", M_promotions);
-        line_metric(out, env, "landings_refused", M_landings_refused);
-        line_metric(out, env, "writes_lost", M_writes_lost);
-        line_metric(out, env, "tierdown_answers", M_tier_down_answers);
-        line_metric(out, env, "queue_l2", M_queue_l2);
-        line_metric(out, env, "queue_l3", M_queue_l3);
-        line_metric(out, env, "queue_overflows", M_queue_overflows);
+}
+
+/* All of def/metrics.def. */
+static void
+info_metrics(struct env *env, struct buf *out)
+{
+        for (int id = 0; id < METRIC_COUNT; id++)
+                line_metric(out, env, metric_rows[id].name, (enum metric)id);
 }
 
 static void
@@ -205,7 +202,6 @@ info_savings(struct env *env, struct buf *out)
         line_metric(out, env, "hits_l1", M_hits_l1);
         line_metric(out, env, "hits_l2", M_hits_l2);
         line_metric(out, env, "hits_l3", M_hits_l3);
-        line_metric(out, env, "hits_queue", M_hits_unsent);
         line_metric(out, env, "misses", M_misses);
         line_metric(out, env, "written_raw_bytes", M_raw_bytes);
         line_metric(out, env, "written_stored_bytes", M_stored_bytes);
@@ -230,11 +226,12 @@ static const struct info_section {
         const char *name;
         void (*write)(struct env *env, struct buf *out);
 } info_sections[] = {
-        {"Server", info_server},   {"Clients", info_clients},
-        {"Memory", info_memory},   {"Persistence", info_persistence},
-        {"Stats", info_stats},     {"Replication", info_replication},
-        {"Tiers", info_tiers},     {"Namespaces", info_namespaces},
-        {"Savings", info_savings}, {"Keyspace", info_keyspace},
+        {"Server", info_server},     {"Clients", info_clients},
+        {"Memory", info_memory},     {"Persistence", info_persistence},
+        {"Stats", info_stats},       {"Replication", info_replication},
+        {"Tiers", info_tiers},       {"Namespaces", info_namespaces},
+        {"Savings", info_savings},   {"Metrics", info_metrics},
+        {"Keyspace", info_keyspace},
 };
 
 static bool

@@ -142,6 +142,7 @@ Test(server, info_tells_what_tools_parse)
                 "default:ttl=",
                 "# Savings\r\n",
                 "written_raw_bytes:5\r\n",
+                "# Metrics\r\nhits_l1:1\r\n",
                 "# Keyspace\r\ndb0:keys=1,",
         };
 

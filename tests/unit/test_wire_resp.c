@@ -244,6 +244,27 @@ Test(resp_parser, holds_nothing_of_a_swallowed_bulk)
         resp_parser_deinit(&p);
 }
 
+/* Nor of the arguments behind it. */
+Test(resp_parser, holds_nothing_behind_a_swallowed_bulk)
+{
+        struct resp_parser p;
+        struct buf in = {0};
+        uint64_t before;
+
+        resp_parser_init(&p, VALUE_MAX);
+        buf_printf(&in, "*1001\r\n$%d\r\n", VALUE_MAX + 1);
+        memset(buf_reserve(&in, VALUE_MAX + 1), 'v', VALUE_MAX + 1);
+        in.len += VALUE_MAX + 1;
+        buf_printf(&in, "\r\n");
+        for (int i = 0; i < 1000; i++)
+                buf_append(&in, bytes_str("$1\r\na\r\n"));
+        before = mem_in_use();
+        cr_assert_eq(resp_parse(&p, buf_bytes(&in)).result, RESP_REFUSED);
+        cr_expect_eq(mem_in_use(), before);
+        buf_free(&in);
+        resp_parser_deinit(&p);
+}
+
 Test(resp_parser, takes_many_arguments_without_trusting_the_count)
 {
         struct buf in = {0};
