@@ -38,6 +38,7 @@ struct lookup {
         uint64_t began_us;   /* monotonic */
         bool asked_l2;       /* L2 answered */
         bool keep_l2;        /* L2 holds a newer format: it is not overwritten */
+        enum op_tier tier;   /* that `found` comes from, once L3 was asked */
         bool disputed;       /* what was found was dropped for something newer */
         uint64_t value_max;
         struct key key;
@@ -256,10 +257,13 @@ lookup_judge_unsent(struct lookup *l, struct env *env, const struct tier *tier,
                         lookup_end(l, env, NULL, OP_TIER_NONE, false);
                 return true;
         }
-        if (e != NULL && e->meta.version >= mine->version &&
-            !(e->meta.version == mine->version && e->meta.origin == mine->origin &&
-              (e->meta.flags & ENTRY_IN_L3)))
+        if (mine->version < l->floor ||
+            (e != NULL && e->meta.version >= mine->version &&
+             !(e->meta.version == mine->version && e->meta.origin == mine->origin &&
+               (e->meta.flags & ENTRY_IN_L3)))) {
+                entry_release(&l->unsent);
                 return false;
+        }
         lookup_end_unsent(l, env);
         return true;
 }
@@ -276,7 +280,9 @@ lookup_judge_l2(struct lookup *l, struct env *env)
                 e = NULL; /* written under another replication id: counts as absent */
         if (l->asked_l2)
                 lookup_compare_unsure(l, env, e);
-        if (lookup_judge_unsent(l, env, env->l2, e))
+        /* What L2 has lost, or not got yet, may be in L3 in a newer version. */
+        if (!(l->asked_l2 && e == NULL && mode_uses_l3(env, l->mode)) &&
+            lookup_judge_unsent(l, env, env->l2, e))
                 return true;
         if (!l->asked_l2)
                 return false;
@@ -334,7 +340,7 @@ lookup_for_l2(struct lookup *l, const struct env *env)
 {
         struct meta m = l->found.meta;
 
-        if (l->found.blob->len <= option_number(env->options, O_l2_value_max))
+        if (l->found.payload_len <= option_number(env->options, O_l2_value_max))
                 return &l->found;
         m.flags |= ENTRY_IN_L3;
         return envelope_reseal(l->key.text, &l->found, &m, &l->in_l3) == OK ? &l->in_l3 : NULL;
@@ -382,7 +388,7 @@ static void
 lookup_end_l3(struct lookup *l, struct env *env, bool sure)
 {
         newest_land(env, l->key, &l->found, sure);
-        lookup_end(l, env, &l->found, OP_TIER_L3, lookup_is_sure(l, env));
+        lookup_end(l, env, &l->found, l->tier, lookup_is_sure(l, env));
 }
 
 /* L3 has spoken (or not): its value goes to L2 first, or the lookup ends. */
@@ -394,6 +400,16 @@ lookup_have_l3(struct lookup *l, struct env *env)
 
         if (!mode_uses_l2(env, l->mode) && lookup_judge_unsent(l, env, env->l3, e))
                 return;
+        l->tier = OP_TIER_L3;
+        if (mode_uses_l2(env, l->mode) && l->unsent.blob != NULL &&
+            (e == NULL || e->meta.version < l->unsent.meta.version)) {
+                entry_release(&l->found);
+                e = &l->found;
+                l->found = l->unsent;
+                l->unsent.blob = NULL;
+                l->tier = OP_TIER_QUEUE;
+                answered = true;
+        }
         if (lookup_judge_l3(l, env, e) == NULL) {
                 lookup_end(l, env, NULL, OP_TIER_NONE, answered && lookup_is_sure(l, env));
                 return;

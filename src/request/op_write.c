@@ -88,6 +88,7 @@ write_read(struct op *op, struct env *env)
         entry_release(&op->entry);
         op->complete = op->fresh = true;
         op->disputed = false;
+        op->tier = OP_TIER_NONE;
         op->looked_us = env->mono_us;
         if (!(shared && op->asked.condition == OP_IF_ABSENT) &&
             l1_get(env->l1, op->key, env->now_us, &found)) {
@@ -113,7 +114,14 @@ write_read(struct op *op, struct env *env)
 static bool
 write_looks_again(struct op *op, struct env *env)
 {
-        if ((op->fresh && !op->disputed) || ++op->turns >= WRITE_TURNS_MAX ||
+        bool known = op->fresh && !op->disputed;
+
+        if (op->tier == OP_TIER_L1) { /* L2 has lost it, or never had it: what does L3 say? */
+                (void)l1_remove_exact(env->l1, op->key, op->entry.meta.version,
+                                      op->entry.meta.origin);
+                known = false;
+        }
+        if (known || ++op->turns >= WRITE_TURNS_MAX ||
             env->mono_us >= op->ends_us)
                 return false;
         op->stage = WRITE_READ;
@@ -251,7 +259,7 @@ static bool
 write_needs_mark(const struct op *op, const struct env *env)
 {
         return mode_uses_l3(env, write_mode(op, env)) &&
-               op->made.blob->len > option_number(env->options, O_l2_value_max);
+               op->made.payload_len > option_number(env->options, O_l2_value_max);
 }
 
 /* L2 gets the value, or the mark "in L3" where it is too large. Memory may be too short for that: the op has ended. */
@@ -417,16 +425,30 @@ write_count(const struct op *op, struct env *env)
         }
 }
 
+/* L3 does not keep up with what is written behind: the writer waits, and in the end is refused before anything was written. */
+static bool
+write_is_too_fast(struct op *op, const struct env *env)
+{
+        return op->kind != OP_DEL && write_mode(op, env) == MODE_BEHIND && queues_l3_crowded(env);
+}
+
 /* What waits in the queue goes before it. */
 static void
 write_send_l2(struct op *op, struct env *env)
 {
-        if (queues_holds_l2(env, op->key)) {
-                if (env->mono_us >= op->ends_us)
-                        write_unstamped(op, env, "l2");
-                else
-                        timer_set(&env->timers, &op->timer, &op->task,
-                                  env->mono_us + WRITE_POLL_US);
+        bool held = queues_holds_l2(env, op->key);
+
+        if ((held || write_is_too_fast(op, env)) && env->mono_us < op->ends_us) {
+                timer_set(&env->timers, &op->timer, &op->task, env->mono_us + WRITE_POLL_US);
+                return;
+        }
+        if (held) {
+                write_unstamped(op, env, "l2");
+                return;
+        }
+        if (write_is_too_fast(op, env)) {
+                op_fail(op, env, ERR_TIER_DOWN,
+                        "l3 does not keep up with the writes; nothing was written");
                 return;
         }
         op->stage = WRITE_HAVE_L2;

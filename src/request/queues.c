@@ -16,7 +16,6 @@ enum item_stage { ITEM_WAITS, ITEM_L3_FIRST, ITEM_SENT };
 #define RETRY_US UINT64_C(200000)
 
 struct queue_item {
-        struct task task;
         struct table_node node;
         struct list order; /* in queue.waiting or queue.busy */
         struct queue *queue;
@@ -26,10 +25,17 @@ struct queue_item {
         uint64_t version, origin;
         uint64_t since_us; /* monotonic: of the oldest write that it stands for */
         struct entry entry;
-        struct entry in_l3; /* the mark for L2, made when needed */
-        struct tier_call call;
+        struct delivery *delivery; /* while busy */
         struct key key;
         uint8_t key_text[];
+};
+
+/* What a busy item needs besides: few are busy, many wait. */
+struct delivery {
+        struct task task;
+        struct queue_item *item;
+        struct tier_call call;
+        struct entry in_l3; /* the mark for L2, made when needed */
 };
 
 struct queue {
@@ -109,18 +115,29 @@ item_is_busy(const struct queue_item *it)
 }
 
 static void
+delivery_end(struct queue_item *it)
+{
+        struct delivery *d = it->delivery;
+
+        if (d == NULL)
+                return;
+        it->queue->busy_count--;
+        it->delivery = NULL;
+        list_remove(&d->task.ready);
+        entry_release(&d->in_l3);
+        mem_free(d);
+}
+
+static void
 item_free(struct queue_item *it, struct env *env)
 {
         struct queue *q = it->queue;
 
-        if (it->stage != ITEM_WAITS)
-                q->busy_count--;
+        delivery_end(it);
         q->bytes -= item_bytes(it);
         table_remove(&q->items, &it->node);
         list_remove(&it->order);
-        list_remove(&it->task.ready);
         entry_release(&it->entry);
-        entry_release(&it->in_l3);
         mem_free(it);
         queues_measure(env);
 }
@@ -165,10 +182,16 @@ queue_overflow(struct queue *q, struct env *env, struct queue_item *it, const ch
                 floors_sync(env, env->l3);
 }
 
+static uint64_t
+queue_bytes_max(const struct env *env)
+{
+        return option_number(env->options, O_queue_max) / (env->count * QUEUE_COUNT);
+}
+
 static void
 queue_bound(struct queue *q, struct env *env)
 {
-        uint64_t max = option_number(env->options, O_queue_max) / (env->count * QUEUE_COUNT);
+        uint64_t max = queue_bytes_max(env);
 
         while (!list_empty(&q->waiting) && (q->bytes > max || q->items.count > LIMIT_QUEUE_ITEMS))
                 queue_overflow(q, env, item_of(q->waiting.next), "too many");
@@ -184,11 +207,13 @@ queue_bound(struct queue *q, struct env *env)
 
 /* ---- draining ---- */
 
+static void delivery_advance(struct task *task, struct env *env);
+
 static void
 item_call(struct queue_item *it, struct env *env, struct tier *tier, const struct entry *e,
           enum keeper keeper, enum option_id timeout)
 {
-        it->call = (struct tier_call){
+        it->delivery->call = (struct tier_call){
                 .verb = it->take ? TIER_TAKE : TIER_WRITE,
                 .key = it->key,
                 .entry = it->take ? NULL : e,
@@ -197,13 +222,14 @@ item_call(struct queue_item *it, struct env *env, struct tier *tier, const struc
                 .origin = it->origin,
                 .expect = EXPECT_ANY,
                 .deadline_us = env->mono_us + option_number(env->options, timeout),
-                .owner = &it->task,
+                .owner = &it->delivery->task,
         };
         if (!it->take) {
-                it->call.keep_until_us = newest_keep_until(env, it->key, &it->entry.meta, keeper);
-                it->call.deadline_us += tier_extra_us(e->blob->len);
+                it->delivery->call.keep_until_us =
+                        newest_keep_until(env, it->key, &it->entry.meta, keeper);
+                it->delivery->call.deadline_us += tier_extra_us(e->blob->len);
         }
-        tier_start(tier, &it->call);
+        tier_start(tier, &it->delivery->call);
 }
 
 /* The tier did not take it: again, a little later. */
@@ -214,7 +240,7 @@ item_retry(struct queue_item *it, struct env *env)
         struct list *at = &q->waiting;
 
         it->stage = ITEM_WAITS;
-        q->busy_count--;
+        delivery_end(it);
         list_remove(&it->order);
         while (at->next != &q->waiting && item_of(at->next)->since_us < it->since_us)
                 at = at->next; /* the oldest stays first: it is the one that grows too old */
@@ -229,16 +255,16 @@ item_send_l2(struct queue_item *it, struct env *env)
         const struct entry *e = &it->entry;
 
         if (!it->take && mode_uses_l3(env, newest_mode(newest_policy(env, it->key))) &&
-            e->blob->len > option_number(env->options, O_l2_value_max)) {
+            e->payload_len > option_number(env->options, O_l2_value_max)) {
                 struct meta m = e->meta;
 
                 m.flags |= ENTRY_IN_L3;
-                if (it->in_l3.blob == NULL &&
-                    envelope_reseal(it->key.text, e, &m, &it->in_l3) != OK) {
+                if (it->delivery->in_l3.blob == NULL &&
+                    envelope_reseal(it->key.text, e, &m, &it->delivery->in_l3) != OK) {
                         item_retry(it, env); /* no memory for a mark of a hundred bytes */
                         return;
                 }
-                e = &it->in_l3;
+                e = &it->delivery->in_l3;
         }
         it->stage = ITEM_SENT;
         item_call(it, env, env->l2, e, KEEPER_L2, O_l2_timeout);
@@ -252,6 +278,9 @@ item_begin(struct queue_item *it, struct env *env)
         list_remove(&it->order);
         list_push(&q->busy, &it->order);
         q->busy_count++;
+        it->delivery = mem_zalloc(sizeof *it->delivery);
+        it->delivery->item = it;
+        task_init(&it->delivery->task, delivery_advance);
         it->stage = ITEM_SENT;
         if (q->which == QUEUE_L3) {
                 item_call(it, env, env->l3, &it->entry, KEEPER_L3, O_l3_timeout);
@@ -296,7 +325,7 @@ item_lost(struct queue_item *it, struct env *env)
 
         metric_add(env->metrics, M_writes_lost, 1);
         l1_remove_exact(env->l1, it->key, it->version, it->origin);
-        newest_note(env, it->key, it->call.found_version);
+        newest_note(env, it->key, it->delivery->call.found_version);
         if (it->queue->which != QUEUE_L3)
                 return;
         other = queue_find(&env->queues->queue[QUEUE_L2], it->key, item_is_write);
@@ -318,12 +347,12 @@ item_forget_l3(struct queue_item *it, struct env *env)
 }
 
 static void
-item_advance(struct task *task, struct env *env)
+delivery_advance(struct task *task, struct env *env)
 {
-        struct queue_item *it = container_of(task, struct queue_item, task);
+        struct queue_item *it = container_of(task, struct delivery, task)->item;
         struct queue *q = it->queue;
-        bool answered = it->call.result == TIER_ANSWERED;
-        bool lost = answered && !it->take && it->call.outcome == WRITE_LOST;
+        bool answered = it->delivery->call.result == TIER_ANSWERED;
+        bool lost = answered && !it->take && it->delivery->call.outcome == WRITE_LOST;
 
         if (it->stage == ITEM_L3_FIRST && !it->dropped && !lost) {
                 if (answered)
@@ -380,7 +409,7 @@ queues_destroy(struct queues *qs)
                                 it->stage == ITEM_L3_FIRST ? qs->env->l3 : queue_tier(q, qs->env);
 
                         if (it->stage != ITEM_WAITS)
-                                tier_cancel(tier, &it->call);
+                                tier_cancel(tier, &it->delivery->call);
                         item_free(it, qs->env);
                 }
                 timer_cancel(&qs->env->timers, &q->timer);
@@ -415,7 +444,6 @@ queue_push(struct queue *q, struct env *env, struct key key, const struct entry 
                         return;
                 q->bytes -= item_bytes(it);
                 entry_release(&it->entry);
-                entry_release(&it->in_l3);
         } else {
                 it = mem_zalloc(sizeof *it + key.text.len);
                 memcpy(it->key_text, key.text.at, key.text.len);
@@ -423,7 +451,6 @@ queue_push(struct queue *q, struct env *env, struct key key, const struct entry 
                 it->queue = q;
                 it->take = e == NULL;
                 it->since_us = env->mono_us;
-                task_init(&it->task, item_advance);
                 table_insert(&q->items, &it->node, key.hash);
                 list_push(&q->waiting, &it->order);
         }
@@ -521,6 +548,15 @@ queues_drained(struct env *env)
                         task_ready(&env->ready, &q->task);
         }
         return empty;
+}
+
+bool
+queues_l3_crowded(const struct env *env)
+{
+        const struct queue *q = &env->queues->queue[QUEUE_L3];
+
+        return env->l3->up && (q->bytes > queue_bytes_max(env) / 4 * 3 ||
+                               q->items.count > LIMIT_QUEUE_ITEMS / 4 * 3);
 }
 
 void
