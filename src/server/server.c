@@ -419,8 +419,12 @@ server_run(struct config *config, const struct config_input *input)
                 crew_make(s);
                 if (crew_start(s) && admin_begin(s))
                         status = serve(s);
+                else /* nobody serves: they only end */
+                        s->crew.cancelled = true;
                 admin_stop(s->admin);
                 gate_open(&s->crew.gate, PHASE_END);
+                gate_await(&s->crew.gate, s->started);
+                gate_open(&s->crew.gate, PHASE_APART);
                 crew_free(s);
         }
         if (s->why[0] != '\0')

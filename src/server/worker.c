@@ -20,15 +20,15 @@
 #include "request/floors.h"
 #include "request/queues.h"
 
-#define SWEEP_US    UINT64_C(100000)
-#define DRAIN_US    UINT64_C(5000)
-#define ROOM_US     UINT64_C(20000)
-#define TEARDOWN_US UINT64_C(10000)
+#define SWEEP_US        UINT64_C(100000)
+#define DRAIN_US        UINT64_C(5000)
+#define ROOM_US         UINT64_C(20000)
+#define TEARDOWN_US     UINT64_C(10000)
+#define TEARDOWN_MAX_US UINT64_C(2000000)
 
 enum {
         SWEEP_STEPS = 2000, /* of L1, ten times a second */
         RESUMES_MAX = 8,    /* rounds of resumed sessions within a turn */
-        TEARDOWN_TURNS = 200,
         TABLE_SLOTS = 64,
         WAITING_MAX = 64, /* connections beyond connections-max */
 };
@@ -206,7 +206,11 @@ static void
 adopt(struct task *task, struct env *env)
 {
         struct worker *w = container_of(task, struct worker, adopt);
-        struct config *config = atomic_load(&w->crew->config);
+        struct config *config;
+
+        /* Before the config: who changes that from here on posts again. */
+        atomic_store(&w->adopting, false);
+        config = atomic_load(&w->crew->config);
 
         env->options = &config->options;
         env->policies = config->policies;
@@ -238,7 +242,9 @@ worker_stop(struct worker *w)
 void
 worker_adopt(struct worker *w)
 {
-        mailbox_post(&w->mailbox, &w->adopt);
+        /* Not while it may still stand on the worker's list: that has no lock. */
+        if (!atomic_exchange(&w->adopting, true))
+                mailbox_post(&w->mailbox, &w->adopt);
 }
 
 /* ---- the turn ---- */
@@ -332,15 +338,53 @@ tiers_create(struct worker *w)
         return true;
 }
 
+/* What stands in the place of a tier that is taken apart: whoever still asks hears that it is down,
+ * and ends by that. */
 static void
-tiers_destroy(struct env *env)
+gone_start(struct tier *tier, struct tier_call *call)
 {
-        if (env->l2 != NULL)
-                redis_tier_destroy(env->l2);
-        if (env->l3 != NULL)
-                postgres_tier_destroy(env->l3);
-        env_advance(env);
-        env->l2 = env->l3 = NULL;
+        struct gone_tier *gone = container_of(tier, struct gone_tier, tier);
+
+        call->result = TIER_DOWN;
+        task_ready(&gone->env->ready, call->owner);
+}
+
+static void
+gone_cancel(struct tier *tier, struct tier_call *call)
+{
+        (void)tier;
+        call->result = TIER_DOWN;
+        list_remove(&call->owner->ready);
+}
+
+static void
+gone_describe(struct tier *tier, struct tier_state *out)
+{
+        (void)tier;
+        *out = (struct tier_state){.what = "", .trouble = "the server ends"};
+}
+
+static const struct tier_ops gone_ops = {
+        .start = gone_start,
+        .cancel = gone_cancel,
+        .describe = gone_describe,
+};
+
+static void
+tiers_destroy(struct worker *w)
+{
+        struct env *env = &w->env;
+        struct tier *l2 = env->l2, *l3 = env->l3;
+
+        w->gone = (struct gone_tier){.tier.ops = &gone_ops, .env = env};
+        if (l2 != NULL) {
+                env->l2 = &w->gone.tier;
+                redis_tier_destroy(l2);
+        }
+        if (l3 != NULL) {
+                env->l3 = &w->gone.tier;
+                postgres_tier_destroy(l3);
+        }
 }
 
 static bool
@@ -372,17 +416,48 @@ setup(struct worker *w)
         return true;
 }
 
+/* Nobody waits for anything here any more. The loop's last watch is the mailbox. */
+static bool
+is_settled(struct worker *w)
+{
+        const struct env *env = &w->env;
+
+        return loop_busy(w->loop) <= 1 && w->waiting == 0 && env->flights.count == 0 &&
+               env->writes.count == 0 && offload_idle(w->crew->offload, env) &&
+               mailbox_empty(&w->mailbox) && list_empty(&env->ready);
+}
+
 static void
-teardown(struct worker *w)
+end_what_runs(struct worker *w)
+{
+        uint64_t until_us = clock_mono_us() + TEARDOWN_MAX_US;
+
+        while (!is_settled(w) && clock_mono_us() < until_us)
+                turn(w, TEARDOWN_US);
+}
+
+/* Clients, tiers and queues are let go; what was under way for them ends, each as it can. */
+static void
+settle(struct worker *w)
 {
         struct env *env = &w->env;
 
         listeners_stop(w);
         clients_drop(&w->clients);
         env_advance(env);
-        tiers_destroy(env);
-        for (int i = 0; i < TEARDOWN_TURNS && loop_busy(w->loop) > 1; i++)
-                turn(w, TEARDOWN_US);
+        tiers_destroy(w);
+        queues_forget(env, bytes_of(NULL, 0), UINT64_MAX);
+        env_advance(env);
+        end_what_runs(w);
+}
+
+static void
+teardown(struct worker *w)
+{
+        struct env *env = &w->env;
+
+        /* The last that the others had for us. */
+        end_what_runs(w);
         mailbox_close(&w->mailbox);
         queues_destroy(env->queues);
         floors_destroy(env->floors);
@@ -403,6 +478,9 @@ worker_main(void *argument)
                 serve(w);
         /* The others may still post here: nothing is taken apart before all have stopped. */
         gate_pass(&w->crew->gate, PHASE_END);
+        if (has_loop)
+                settle(w);
+        gate_pass(&w->crew->gate, PHASE_APART);
         if (has_loop)
                 teardown(w);
         return NULL;

@@ -10,7 +10,8 @@
 #include "server/config.h"
 #include "server/gate.h"
 
-enum worker_phase { PHASE_SERVE = 1, PHASE_END };
+/* They serve; all have stopped serving, and let go; nothing goes from one to another any more. */
+enum worker_phase { PHASE_SERVE = 1, PHASE_END, PHASE_APART };
 
 struct worker;
 
@@ -30,6 +31,11 @@ struct crew { /* made before the workers, outlives them; read-only but for what 
         bool cancelled; /* set before PHASE_SERVE opens: a worker could not be set up */
 };
 
+struct gone_tier { /* worker.c's */
+        struct tier tier;
+        struct env *env;
+};
+
 struct worker {         /* fields belong to worker.c, but for those with a comment */
         struct env env; /* read by the crew */
         struct crew *crew;
@@ -40,10 +46,12 @@ struct worker {         /* fields belong to worker.c, but for those with a comme
         pthread_t thread;
         struct timer sweep_timer;
         struct task sweep, drain, stop, adopt;
+        struct gone_tier gone;
         unsigned waiting; /* connections that found no room yet */
         bool draining, stopping, failed;
-        char why[256];        /* of the loop's choice, or of the failure */
-        _Atomic bool drained; /* while draining: nothing is left to do here */
+        char why[256];         /* of the loop's choice, or of the failure */
+        _Atomic bool adopting; /* `adopt` is under way */
+        _Atomic bool drained;  /* while draining: nothing is left to do here */
 };
 
 /* Starts the thread, which sets itself up and waits for PHASE_SERVE. ERR_SYSTEM: *why. */
