@@ -121,8 +121,7 @@ write_looks_again(struct op *op, struct env *env)
                                       op->entry.meta.origin);
                 known = false;
         }
-        if (known || ++op->turns >= WRITE_TURNS_MAX ||
-            env->mono_us >= op->ends_us)
+        if (known || ++op->turns >= WRITE_TURNS_MAX || env->mono_us >= op->ends_us)
                 return false;
         op->stage = WRITE_READ;
         return true;
@@ -323,6 +322,13 @@ write_again(struct op *op, struct env *env, const char *tier)
         return false;
 }
 
+/* L2's word is enough; L3 gets it in its own time. */
+static bool
+write_goes_behind(const struct op *op, const struct env *env)
+{
+        return write_mode(op, env) == MODE_BEHIND && !write_deletes(op) && op->in_l3.blob == NULL;
+}
+
 /* What L2 said. True: go on at op->stage. */
 static bool
 write_have_l2(struct op *op, struct env *env)
@@ -350,7 +356,7 @@ write_have_l2(struct op *op, struct env *env)
                 op_finish(op, env, OP_DONE);
                 return false;
         }
-        if (mode == MODE_BEHIND && !write_deletes(op) && op->in_l3.blob == NULL) {
+        if (write_goes_behind(op, env) && !queues_l3_crowded(env)) {
                 queues_push_l3(env, op->key, &op->made);
                 op_finish(op, env, OP_DONE);
                 return false;
@@ -386,8 +392,9 @@ write_have_l3(struct op *op, struct env *env)
                 return write_have_l3_alone(op, env);
         if (op->call.result != TIER_ANSWERED) {
                 queues_push_l3(env, op->key, &op->made);
-                if (write_deletes(op) &&
-                    policy_number(write_policy(op, env), P_delete_ack) == DELETE_ACK_LOCAL)
+                if (write_goes_behind(op, env) ||
+                    (write_deletes(op) &&
+                     policy_number(write_policy(op, env), P_delete_ack) == DELETE_ACK_LOCAL))
                         op_finish(op, env, OP_DONE);
                 else
                         op_fail(op, env, ERR_TIER_DOWN, "l3");
@@ -425,30 +432,16 @@ write_count(const struct op *op, struct env *env)
         }
 }
 
-/* L3 does not keep up with what is written behind: the writer waits, and in the end is refused before anything was written. */
-static bool
-write_is_too_fast(struct op *op, const struct env *env)
-{
-        return op->kind != OP_DEL && write_mode(op, env) == MODE_BEHIND && queues_l3_crowded(env);
-}
-
 /* What waits in the queue goes before it. */
 static void
 write_send_l2(struct op *op, struct env *env)
 {
-        bool held = queues_holds_l2(env, op->key);
-
-        if ((held || write_is_too_fast(op, env)) && env->mono_us < op->ends_us) {
-                timer_set(&env->timers, &op->timer, &op->task, env->mono_us + WRITE_POLL_US);
-                return;
-        }
-        if (held) {
-                write_unstamped(op, env, "l2");
-                return;
-        }
-        if (write_is_too_fast(op, env)) {
-                op_fail(op, env, ERR_TIER_DOWN,
-                        "l3 does not keep up with the writes; nothing was written");
+        if (queues_holds_l2(env, op->key)) {
+                if (env->mono_us >= op->ends_us)
+                        write_unstamped(op, env, "l2");
+                else
+                        timer_set(&env->timers, &op->timer, &op->task,
+                                  env->mono_us + WRITE_POLL_US);
                 return;
         }
         op->stage = WRITE_HAVE_L2;

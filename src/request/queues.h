@@ -20,8 +20,8 @@ void queues_push_take(struct env *env, struct key key, uint64_t version, uint64_
 bool queues_unsent(struct env *env, struct key key, struct entry *out);
 /* Is a write of this key waiting for L2? New writes of it then queue behind. */
 bool queues_holds_l2(const struct env *env, struct key key);
-/* L3 is there, but takes writes more slowly than they come: who writes behind has to wait. (Where L3 is gone, the queue fills and
- * overflows: a tier that is slow slows writers, one that is gone is given up.) */
+/* L3 is there, but takes writes more slowly than they come: writers then wait for its commit, which slows them to its pace. (Where
+ * L3 is gone the queue fills and overflows: a tier that is slow slows writers, one that is gone is given up.) */
 bool queues_l3_crowded(const struct env *env);
 /* Drops what waits of a namespace (at == NULL: of all) and is not newer than version. */
 void queues_forget(struct env *env, struct bytes name_space, uint64_t version);
