@@ -58,6 +58,7 @@ clock_ask(struct postgres *pg)
 {
         struct pg_statement *st = pg_statement_new(PG_CLOCK, 0);
 
+        pg->clock_due = false;
         st->row = clock_row;
         st->end = clock_end;
         params_reset(&pg->params);
@@ -65,8 +66,6 @@ clock_ask(struct postgres *pg)
 }
 
 /* ---- sweeping ---- */
-
-static void sweep_step(struct postgres *pg);
 
 static int64_t
 sweep_lock(const struct postgres *pg)
@@ -98,20 +97,17 @@ sweep_end(struct pg_statement *st, enum pg_end end)
                 return;
         if (!full)
                 pg->chunks_next = !chunks;
-        if (full || !chunks)
-                sweep_step(pg);
+        pg->sweep_due = full || !chunks;
 }
 
 static void
 sweep_step(struct postgres *pg)
 {
         enum pg_query query = pg->chunks_next ? PG_SWEEP_CHUNKS : PG_SWEEP;
-        struct pg_statement *st;
+        struct pg_statement *st = pg_statement_new(query, 0);
 
-        if (!pg_link_has_room(&pg->small))
-                return; /* next time */
         pg->sweeping = true;
-        st = pg_statement_new(query, 0);
+        pg->sweep_due = false;
         st->row = sweep_row;
         st->end = sweep_end;
         params_reset(&pg->params);
@@ -123,8 +119,6 @@ sweep_step(struct postgres *pg)
 }
 
 /* ---- flushing ---- */
-
-static void flush_step(struct pg_flush *f);
 
 static void
 flush_over(struct pg_flush *f, enum tier_result result)
@@ -167,7 +161,7 @@ flush_end(struct pg_statement *st, enum pg_end end)
         if (end == PG_END_LOST || end == PG_END_ERROR)
                 flush_over(f, end == PG_END_LOST ? TIER_DOWN : TIER_FAILED);
         else if (more)
-                flush_step(f);
+                f->due = true;
         else
                 flush_over(f, TIER_ANSWERED);
 }
@@ -188,8 +182,8 @@ flush_step(struct pg_flush *f)
         params_i64(p, f->bound);
         params_i64(p, PG_STEP_ROWS);
         f->begun = true;
+        f->due = false;
         pg_statement_send(&f->pg->small, st, p);
-        pg_link_flush(&f->pg->small);
 }
 
 void
@@ -211,11 +205,32 @@ pg_flush_start(struct pg_slot *slot)
                 f->space = bytes_of(f->stored, space.len);
         }
         f->bound = (int64_t)(pg->env->now_us + LIMIT_CLOCK_SLACK_US);
+        f->due = true;
         list_push(&pg->flushes, &f->link);
-        flush_step(f);
+        pg_gather_soon(pg);
 }
 
 /* ---- turns ---- */
+
+bool
+pg_send_chores(struct postgres *pg)
+{
+        list_each (node, &pg->flushes) {
+                struct pg_flush *f = container_of(node, struct pg_flush, link);
+
+                if (f->due) {
+                        flush_step(f);
+                        return true;
+                }
+        }
+        if (pg->clock_due)
+                clock_ask(pg);
+        else if (pg->sweep_due)
+                sweep_step(pg);
+        else
+                return false;
+        return true;
+}
 
 void
 pg_chores_advance(struct task *task, struct env *env)
@@ -226,17 +241,14 @@ pg_chores_advance(struct task *task, struct env *env)
                 pg->sweep_timer.fired = false;
                 timer_in(pg, &pg->sweep_timer, about(pg, option_number(env->options, O_l3_sweep)));
                 pg->chunks_next = false;
-                if (!pg->sweeping)
-                        sweep_step(pg);
+                pg->sweep_due = !pg->sweeping;
         }
         if (pg->clock_timer.fired) {
                 pg->clock_timer.fired = false;
                 timer_in(pg, &pg->clock_timer, LIMIT_CLOCK_LEARN_US);
-                if (env->l2 == NULL && pg_link_has_room(&pg->small))
-                        clock_ask(pg);
+                pg->clock_due = env->l2 == NULL;
         }
-        if (pg->tier.up)
-                pg_link_flush(&pg->small);
+        pg_gather_soon(pg);
 }
 
 void
@@ -259,5 +271,7 @@ pg_chores_down(struct postgres *pg)
         timer_cancel(timers, &pg->sweep_timer);
         timer_cancel(timers, &pg->clock_timer);
         pg->sweep_timer.fired = pg->clock_timer.fired = false;
-        pg->sweeping = false;
+        pg->sweeping = pg->sweep_due = pg->clock_due = false;
+        while (!list_empty(&pg->flushes)) /* those between two steps */
+                flush_over(container_of(pg->flushes.next, struct pg_flush, link), TIER_DOWN);
 }

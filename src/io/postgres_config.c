@@ -77,12 +77,12 @@ static bool
 schema_judge(const char *schema, char why[static 256])
 {
         size_t len = strlen(schema);
+        bool plain = len >= 1 && len <= SCHEMA_MAX && strncmp(schema, "pg_", 3) != 0;
 
         for (size_t i = 0; i < len; i++)
-                if ((unsigned char)schema[i] < ' ' || schema[i] == 0x7f || schema[i] == '$' ||
-                    schema[i] == '\\')
-                        len = SIZE_MAX - 1;
-        if (len >= 1 && len <= SCHEMA_MAX && strncmp(schema, "pg_", 3) != 0)
+                plain &= (unsigned char)schema[i] >= ' ' && schema[i] != 0x7f && schema[i] != '$' &&
+                         schema[i] != '\\';
+        if (plain)
                 return true;
         snprintf(why, WHY_BYTES,
                  "[l3] schema must be a name of 1 to %d bytes that does not begin with pg_, without"

@@ -247,6 +247,7 @@ struct pg_link {
         unsigned in_flight;
         size_t flight_bytes;
         uint64_t heard_us;
+        bool pooled;                          /* a pooler stands between: one statement at a time */
         bool prepare;                         /* worth trying on this connection */
         uint64_t prepared_us[PG_QUERY_COUNT]; /* 0: not prepared */
 };
@@ -290,7 +291,7 @@ struct pg_flush {
         struct list link;
         struct postgres *pg;
         struct pg_slot *slot; /* NULL: nobody waits; it still goes on to its end */
-        bool everything, begun;
+        bool everything, begun, due;
         struct bytes space; /* in `stored` */
         uint8_t stored[PG_NAMESPACE_MAX + 24];
         int64_t bound; /* newest version that goes */
@@ -322,7 +323,8 @@ struct postgres {
         struct list flushes;
         struct task chores;
         struct timer sweep_timer, clock_timer;
-        bool sweeping, chunks_next;
+        bool sweeping, sweep_due, chunks_next, clock_due;
+        unsigned turn; /* which kind of statement is next, where there is room for one */
 
         char what[48], trouble[PG_TROUBLE_BYTES];
         uint64_t connects, up_since_us, rtt_us;
@@ -341,9 +343,10 @@ struct bytes pg_space(struct bytes name, uint8_t room[static PG_NAMESPACE_MAX + 
 bool pg_send_gets(struct postgres *pg); /* false: none waits */
 bool pg_send_puts(struct postgres *pg);
 bool pg_send_news(struct postgres *pg);
+bool pg_send_others(struct postgres *pg);
+bool pg_send_chores(struct postgres *pg);
 /* One write on that connection: the end of a large one. */
 void pg_send_write(struct pg_link *link, struct pg_slot *slot);
-void pg_send_other(struct postgres *pg, struct pg_slot *slot);
 
 void pg_large_read(struct pg_slot *slot, int64_t part, uint32_t size, uint64_t version);
 void pg_large_write(struct pg_slot *slot);

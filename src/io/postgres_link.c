@@ -128,11 +128,13 @@ backoff(struct pg_link *link)
 static void
 say_down(struct postgres *pg, const char *why)
 {
-        bool news = !pg->told_down || strcmp(pg->trouble, why) != 0;
+        bool news = strcmp(pg->trouble, why) != 0;
         uint64_t held;
 
         snprintf(pg->trouble, sizeof pg->trouble, "%s", why);
-        if (news && (!pg->told_down || log_every(&pg->gate, pg->env->mono_us, 60000000, &held)) &&
+        if (!pg->told_down)
+                pg->gate.next_us = 0;
+        if ((news || !pg->told_down) && log_every(&pg->gate, pg->env->mono_us, 60000000, &held) &&
             pg->env->index == 0)
                 log_warn("l3: down: %s", pg->trouble);
         pg->told_down = true;
@@ -220,10 +222,6 @@ connected(struct pg_link *link)
         PQsetnonblocking(link->conn, 1);
         link->heard_us = link->pg->env->mono_us;
         link->state = LINK_SETUP;
-        if (link->large) {
-                pg_link_ready(link);
-                return;
-        }
         pg_setup_start(link);
 }
 
@@ -306,6 +304,7 @@ void
 pg_link_ready(struct pg_link *link)
 {
         struct postgres *pg = link->pg;
+        uint64_t prepare = option_number(pg->env->options, O_l3_prepare);
 
         if (!PQenterPipelineMode(link->conn)) {
                 fail(link);
@@ -313,7 +312,7 @@ pg_link_ready(struct pg_link *link)
         }
         link->state = LINK_UP;
         link->failures = 0;
-        link->prepare = option_number(pg->env->options, O_l3_prepare) != PREPARE_OFF;
+        link->prepare = prepare == PREPARE_ON || (prepare == PREPARE_AUTO && !link->pooled);
         link->heard_us = pg->env->mono_us;
         metric_add(pg->env->metrics, M_l3_connects, 1);
         pg->connects++;

@@ -430,8 +430,8 @@ other_end(struct pg_statement *st, enum pg_end end)
         settle_rest(st, end, TIER_ANSWERED);
 }
 
-void
-pg_send_other(struct postgres *pg, struct pg_slot *slot)
+static void
+other_send(struct postgres *pg, struct pg_slot *slot)
 {
         const struct tier_call *call = slot->call;
         enum pg_query query = call->verb == TIER_TAKE    ? PG_TAKE
@@ -458,4 +458,13 @@ pg_send_other(struct postgres *pg, struct pg_slot *slot)
                 params_i64(p, bigint(call->version));
         }
         pg_statement_send(&pg->small, st, p);
+}
+
+bool
+pg_send_others(struct postgres *pg)
+{
+        if (list_empty(&pg->others))
+                return false;
+        other_send(pg, container_of(pg->others.next, struct pg_slot, link));
+        return true;
 }

@@ -71,9 +71,10 @@ static void
 looked(struct pg_link *link, const PGresult *r)
 {
         struct postgres *pg = link->pg;
-        uint64_t clock, version;
+        uint64_t clock, version, pid;
 
-        if (PQntuples(r) != 1 || PQnfields(r) != 4 ||
+        if (PQntuples(r) != 1 || PQnfields(r) != 5 ||
+            !bytes_to_u64(bytes_str(PQgetvalue(r, 0, 3)), &pid) ||
             !bytes_to_u64(bytes_str(PQgetvalue(r, 0, 1)), &version) ||
             !bytes_to_u64(bytes_str(PQgetvalue(r, 0, 2)), &clock)) {
                 refuse(link, "this is no PostgreSQL that we know");
@@ -85,11 +86,17 @@ looked(struct pg_link *link, const PGresult *r)
                 refuse(link, "PostgreSQL 13 or newer is needed");
                 return;
         }
+        /* A pooler has its own idea of who we are. */
+        link->pooled = pid != (uint64_t)PQbackendPID(link->conn);
+        if (link->large) {
+                pg_link_ready(link);
+                return;
+        }
         pg_clock_learn(pg, (int64_t)clock, link->sent_us);
-        if (PQgetisnull(r, 0, 3))
+        if (PQgetisnull(r, 0, 4))
                 ask(link, SETUP_VERSION, pg_version_text);
         else
-                migrate(link, PQgetvalue(r, 0, 3));
+                migrate(link, PQgetvalue(r, 0, 4));
 }
 
 static void

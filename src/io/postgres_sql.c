@@ -158,7 +158,7 @@ const struct pg_query_row pg_queries[PG_QUERY_COUNT] = {
 /* Text results, and no parameters: the simple protocol, which knows no prepared statements. */
 const char pg_look_text[] =
         "SELECT current_setting('server_version'), current_setting('server_version_num'), " NOW_US
-        ","
+        ", pg_backend_pid(),"
         " (SELECT string_agg(t, ' ') FROM unnest(ARRAY['schema_version', 'entry', 'chunk', 'part',"
         " 'garbage', 'floor']) AS t WHERE to_regclass(~ || '.' || t) IS NULL)";
 const char pg_version_text[] = "SELECT max(version) FROM @.schema_version";

@@ -200,8 +200,11 @@ pg_statement_free(struct pg_statement *st)
 bool
 pg_link_has_room(const struct pg_link *link)
 {
-        return link->state == LINK_UP && link->broken == NULL &&
-               link->in_flight < LIMIT_L3_INFLIGHT &&
+        /* PgBouncer (1.18) hands the server connection to somebody else as soon as one statement is
+         * answered, even in the middle of the next one's bytes. */
+        unsigned most = link->pooled ? 1 : LIMIT_L3_INFLIGHT;
+
+        return link->state == LINK_UP && link->broken == NULL && link->in_flight < most &&
                (link->in_flight == 0 || link->flight_bytes < PG_FLIGHT_BYTES);
 }
 

@@ -127,8 +127,11 @@ down_all(struct list *slots)
 static void
 gather(struct task *task, struct env *env)
 {
+        static bool (*const send[])(struct postgres *) = {pg_send_gets, pg_send_puts, pg_send_news,
+                                                          pg_send_others, pg_send_chores};
+        enum { KINDS = sizeof send / sizeof send[0] };
         struct postgres *pg = container_of(task, struct postgres, gather);
-        bool more = true;
+        unsigned idle = 0;
 
         (void)env;
         if (!pg->tier.up) {
@@ -138,15 +141,8 @@ gather(struct task *task, struct env *env)
                 down_all(&pg->others);
                 return;
         }
-        while (more) {
-                more = pg_link_has_room(&pg->small) && pg_send_gets(pg);
-                more |= pg_link_has_room(&pg->small) && pg_send_puts(pg);
-                more |= pg_link_has_room(&pg->small) && pg_send_news(pg);
-                if (pg_link_has_room(&pg->small) && !list_empty(&pg->others)) {
-                        pg_send_other(pg, container_of(pg->others.next, struct pg_slot, link));
-                        more = true;
-                }
-        }
+        while (idle < KINDS && pg_link_has_room(&pg->small))
+                idle = send[pg->turn++ % KINDS](pg) ? 0 : idle + 1;
         pg_link_flush(&pg->small);
 }
 
