@@ -61,9 +61,9 @@ def run_one(label, function, arguments, io):
     except Skip as e:
         result, text = "skip", str(e)
     except Hang:
-        result, text = "fail", "took too long:\n" + "".join(traceback.format_exc(limit=-4))
-    except Exception:
-        result, text = "fail", "".join(traceback.format_exc(limit=-6))
+        result, text = "fail", "took too long" + where_it_broke()
+    except Exception as e:
+        result, text = "fail", f"{type(e).__name__}: {str(e)[:2000]}" + where_it_broke()
     signal.alarm(60)
     try:
         wrong = t.close()
@@ -79,11 +79,17 @@ def run_one(label, function, arguments, io):
         text += f"\nlogs: {logs}"
         for service in t.services:
             if service.name == "pannierd":
-                text += f"\n--- the end of {os.path.relpath(service.log, t.dir)}:\n{service.log_tail(12)}"
+                text += f"\n--- the end of {os.path.relpath(service.log, t.dir)}:\n{service.log_tail(6)}"
     shutil.rmtree(directory, ignore_errors=True)
     if t.notes and result == "pass":
         text = "; ".join(t.notes)
     return result, time.monotonic() - begin, text
+
+
+def where_it_broke():
+    """Files and lines of the exception at hand, without what belongs to Python or to this file."""
+    frames = [f for f in traceback.extract_tb(sys.exc_info()[2]) if f.filename.startswith(HERE) and f.filename != __file__]
+    return "".join(f"\n    {os.path.relpath(f.filename, HERE)}:{f.lineno}: {f.line}" for f in frames)
 
 
 def keep_logs(t, label, arguments):

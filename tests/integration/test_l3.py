@@ -22,19 +22,22 @@ def test_expired_rows_are_deleted(t):
     long as a tombstone would, for something older may still be on its way."""
     server, _, postgres = t.three_tiers("--l3-sweep", "100ms", "--l3-sweep-rows", "200", policy="tombstone-ttl = 10s")
     noise = random.Random(1).randbytes(2000)
-    sizes = []
+    full, empty = [], []
     with server.connect() as c:
         c.cmd("SET", "stays", "v")
         for turn in range(3):
             c.pipeline([("SET", f"t{turn}:{i}", noise, "PX", "1000") for i in range(3000)])
             server.wait_queues_empty()
             assert rows(postgres) == 3001
+            full.append(table_bytes(postgres))
             wait_until("rows expire and go", lambda: rows(postgres) <= 1, 30)
             postgres.sql("vacuum")
-            sizes.append(table_bytes(postgres))
+            empty.append(table_bytes(postgres))
         server.wait_queues_empty()
         assert rows(postgres) == 1
-        assert sizes[-1] <= sizes[0] * 1.5, f"the table grows: {sizes}"
+        assert max(empty) <= min(full) / 3, f"the table does not shrink: {full} bytes full, {empty} after"
+        assert full[-1] <= full[0] * 1.5, f"the table grows: {full}"
+        t.note(f"{full[0] >> 10} KiB with 3,001 rows, {empty[0] >> 10} KiB once they expired")
         assert server.metrics()["pannier_l3_swept_rows_total"] >= 9000
         c.cmd("PN.FLUSH", "L1")
         c.cmd("PN.FLUSH", "L2")
