@@ -1,5 +1,5 @@
-/* clients/c/address: where a server is, as people write it. Pure text: nothing is looked up. Limits:
- * host names of 255 bytes, paths as long as the system takes for a socket. */
+/* clients/c/address: where a server is, as people write it. Pure text: nothing is looked up.
+ * Limits: host names of 255 bytes, paths as long as the system takes for a socket. */
 #include <stdio.h>
 
 #include "inner.h"

@@ -1,6 +1,6 @@
-/* clients/c/call: the public calls that wait: a request, then poll() until its reply is there or its
- * deadline has passed. Owns nothing. Reading calls are asked once more when a made connection breaks;
- * writing ones are not: they may have happened. */
+/* clients/c/call: the public calls that wait: a request, then poll() until its reply is there or
+ * its deadline has passed. Owns nothing. Reading calls are asked once more when a made connection
+ * breaks; writing ones are not: they may have happened. */
 #include <poll.h>
 #include <stdlib.h>
 
@@ -132,8 +132,8 @@ move_deadline(pn_client *c, struct request *rq, uint64_t begun_us)
                 c->next_deadline_us = rq->deadline_us;
 }
 
-/* Makes the call and waits; *reply is filled whatever happens. An MSET whose first entry needs a SET of
- * its own: PN_AGAIN. */
+/* Makes the call and waits; *reply is filled whatever happens. An MSET whose first entry needs a
+ * SET of its own: PN_AGAIN. */
 static pn_status
 run(pn_client *c, struct call *call, pn_reply *reply)
 {

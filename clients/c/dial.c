@@ -1,6 +1,6 @@
-/* clients/c/dial: makes a connection without waiting: one address of the server after the other. Owns:
- * the list of addresses while it lasts. Only the look-up of a name may block, as getaddrinfo() does.
- * Not here: what is said on the connection (link.c). */
+/* clients/c/dial: makes a connection without waiting: one address of the server after the other.
+ * Owns: the list of addresses while it lasts. Only the look-up of a name may block, as
+ * getaddrinfo() does. Not here: what is said on the connection (link.c). */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

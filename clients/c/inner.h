@@ -166,7 +166,8 @@ void reply_init(pn_reply *r, uint64_t id);
 void reply_says(pn_reply *r, pn_status status, const char *text, size_t len);
 /* Takes a value into the reply: a copy, unpacked if `raw` is not 0. PN_OK, or why not. */
 pn_status reply_value(pn_reply *r, struct bytes value, uint64_t raw);
-/* The same of a block that is the reply's afterwards in every case; it has room for one byte more. */
+/* The same of a block that is the reply's afterwards in every case; it has room for one byte more.
+ */
 pn_status reply_block(pn_reply *r, uint8_t *block, size_t len, uint64_t raw);
 /* Room for a value of this size and a 0 behind it; NULL: no memory. */
 uint8_t *value_room(uint64_t len);

@@ -1,6 +1,6 @@
-/* clients/c/link: one connection: its states, what is sent and what is read, its end. Never waits. Owns:
- * the socket and both buffers. Limits: a frame of 1 MiB is the most that is buffered on the way in,
- * OUT_MAX on the way out. Not here: the meaning of frames (reply.c), waiting (call.c). */
+/* clients/c/link: one connection: its states, what is sent and what is read, its end. Never waits.
+ * Owns: the socket and both buffers. Limits: a frame of 1 MiB is the most that is buffered on the
+ * way in, OUT_MAX on the way out. Not here: the meaning of frames (reply.c), waiting (call.c). */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

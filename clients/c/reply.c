@@ -1,7 +1,7 @@
 /* clients/c/reply: frames from the server, taken apart into replies. Every number in them is a
- * stranger's. What breaks the protocol ends the connection; what is merely of no use here (a value too
- * long, an unknown field that must be understood) fails the one request. Owns nothing: replies belong
- * to their requests. Not here: chunks and values (value.c). */
+ * stranger's. What breaks the protocol ends the connection; what is merely of no use here (a value
+ * too long, an unknown field that must be understood) fails the one request. Owns nothing: replies
+ * belong to their requests. Not here: chunks and values (value.c). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -129,7 +129,7 @@ take_limits(pn_client *c, const struct native_fields *f)
         l->chunk_max = limit(f, NATIVE_F_CHUNK_MAX, NATIVE_CHUNK_MAX);
         l->credit_first = limit(f, NATIVE_F_CREDIT_FIRST, NATIVE_CREDIT_FIRST);
         l->batch_max = limit(f, NATIVE_F_BATCH_MAX, NATIVE_BATCH_MAX);
-        l->uploads_max = limit(f, NATIVE_F_UPLOADS_MAX, 64);
+        l->uploads_max = native_number(f, NATIVE_F_UPLOADS_MAX, l->uploads_max);
         if (l->key_max == 0 || l->body_max < BODY_MIN || l->chunk_max < CHUNK_MIN ||
             l->batch_max == 0 || l->uploads_max == 0)
                 return broken(c, "the limits in its HELLO are too small to be of use");

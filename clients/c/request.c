@@ -1,7 +1,7 @@
-/* clients/c/request: the table of requests. A request lives until its last frame came from the server;
- * its answer lives until the caller collects it. Whichever ends first does not end the other: so a
- * late reply finds its request, with nobody waiting, and is dropped.
- * Owns: requests and answers. Limits: opts.inflight_max with a caller, SLOTS_MAX in all. */
+/* clients/c/request: the table of requests. A request lives until its last frame came from the
+ * server; its answer lives until the caller collects it. Whichever ends first does not end the
+ * other: so a late reply finds its request, with nobody waiting, and is dropped. Owns: requests and
+ * answers. Limits: opts.inflight_max with a caller, SLOTS_MAX in all. */
 #include <stdlib.h>
 
 #include "inner.h"

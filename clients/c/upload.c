@@ -1,6 +1,7 @@
-/* clients/c/upload: large values on their way to the server: a SET that names the length, then chunks
- * as credit allows, between which other frames pass. Owns: a copy of each value until its last chunk
- * is on its way. Limits: as many uploads at a time as the server said; others wait their turn. */
+/* clients/c/upload: large values on their way to the server: a SET that names the length, then
+ * chunks as credit allows, between which other frames pass. Owns: a copy of each value until its
+ * last chunk is on its way. Limits: as many uploads at a time as the server said; others wait their
+ * turn. */
 #include "inner.h"
 
 bool

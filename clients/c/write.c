@@ -1,6 +1,6 @@
-/* clients/c/write: requests as frames, judged before a byte of them is made. Owns nothing: frames go to
- * the link's output. Limits: what the server said in its HELLO. Not here: values that need chunks
- * (upload.c), what comes back (reply.c). */
+/* clients/c/write: requests as frames, judged before a byte of them is made. Owns nothing: frames
+ * go to the link's output. Limits: what the server said in its HELLO. Not here: values that need
+ * chunks (upload.c), what comes back (reply.c). */
 #include "base/limits.h"
 #include "inner.h"
 
@@ -38,7 +38,8 @@ meta_is_fine(pn_client *c, const pn_meta *meta)
 
         if (meta == NULL)
                 return true;
-        if (meta->ttl_ms > PN_NEVER / 1000 || meta->grace_ms > PN_NEVER / 1000)
+        if (meta->ttl_ms > PN_NEVER / 1000 ||
+            (meta->grace_ms > PN_NEVER / 1000 && meta->grace_ms != PN_NEVER))
                 wrong = "ttl_ms and grace_ms are at most 2^64 microseconds";
         else if (!(meta->confidence >= 0 && meta->confidence <= 1))
                 wrong = "confidence is from 0 to 1";
@@ -72,7 +73,10 @@ put_meta(struct native_block *b, const pn_meta *m)
         if (m == NULL)
                 return;
         put_unless_zero(b, NATIVE_F_TTL, m->ttl_ms * 1000);
-        put_unless_zero(b, NATIVE_F_GRACE, m->grace_ms * 1000);
+        if (m->grace_ms == PN_NEVER)
+                native_put_number(b, NATIVE_F_GRACE, 0);
+        else
+                put_unless_zero(b, NATIVE_F_GRACE, m->grace_ms * 1000);
         put_unless_zero(b, NATIVE_F_COST, m->cost);
         put_unless_zero(b, NATIVE_F_COMPUTE, m->compute_us);
         put_unless_zero(b, NATIVE_F_CONFIDENCE, (uint64_t)(m->confidence * 65535 + 0.5F));
@@ -194,7 +198,8 @@ append_set(pn_client *c, struct bytes key, struct bytes value, const pn_meta *me
 
 /* ---- batches ---- */
 
-/* Is there room for one more item? The body's own head, its deadline and the count are in it, too. */
+/* Is there room for one more item? The body's own head, its deadline and the count are in it, too.
+ */
 static bool
 fits(const pn_client *c, const struct chain *items, size_t fields, size_t key, size_t value)
 {

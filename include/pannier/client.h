@@ -19,8 +19,8 @@
  * variables outside its handles and starts no threads. A handle is for one thread at a time, and
  * not for both sides of a fork(). No call raises a signal.
  *
- * Every call has a deadline (50 ms unless you say otherwise). A call that fails, or has no answer in
- * time, says so and leaves the handle usable: a late answer is dropped when it comes, a lost
+ * Every call has a deadline (50 ms unless you say otherwise). A call that fails, or has no answer
+ * in time, says so and leaves the handle usable: a late answer is dropped when it comes, a lost
  * connection is made again by the next call. For a caller that only wants a cache, everything but
  * PN_HIT and PN_STALE means: compute it yourself.
  *
@@ -129,8 +129,8 @@ typedef struct pn_reply {
 } pn_reply;
 
 /* Gives back what a reply owns (value, sentence, items) and leaves it empty. The struct itself is
- * yours. Fine for an empty one, and twice. Every function that takes a `pn_reply *` to fill does not
- * look at what was in it, and fills it whatever happens: free it in every case. */
+ * yours. Fine for an empty one, and twice. Every function that takes a `pn_reply *` to fill does
+ * not look at what was in it, and fills it whatever happens: free it in every case. */
 void pn_reply_free(pn_reply *r);
 
 /* What a status means in general: a sentence of the library's, for any number. */
@@ -177,8 +177,8 @@ void pn_set_deadline(pn_client *c, uint64_t deadline_us);
  * than that, but for pn_get() and pn_info(). Keys have 1 to 65,536 bytes, values any number up to
  * what the server takes; both may hold any bytes. All of them may return PN_ERROR, PN_TIMEOUT,
  * PN_UNAVAILABLE, PN_USAGE and PN_NO_MEMORY, and reading ones PN_SHED. Reading calls are repeated
- * once, within their deadline, if the connection breaks. Values above 256 KiB travel in parts between
- * which small requests pass. */
+ * once, within their deadline, if the connection breaks. Values above 256 KiB travel in parts
+ * between which small requests pass. */
 
 /* PN_OK: a server is there and answers. */
 pn_status pn_ping(pn_client *c);
@@ -196,7 +196,8 @@ enum pn_set_flag {
 /* What a value is stored with. All zero: as the key's namespace says. */
 typedef struct pn_meta {
         uint64_t ttl_ms;         /* until it is stale; 0: the namespace's */
-        uint64_t grace_ms;       /* from then on it may be served as stale; 0: the namespace's */
+        uint64_t grace_ms;       /* from then on it may be served as stale; 0: the namespace's;
+                                  * PN_NEVER: it may not */
         uint64_t cost;           /* micro-dollars that computing it cost */
         uint64_t compute_us;     /* that computing it took, at most 2^32-1 */
         const char *const *tags; /* tag_count strings of 1 to 256 bytes */
@@ -215,7 +216,8 @@ pn_status pn_set(pn_client *c, const void *key, size_t key_len, const void *valu
 /* PN_OK: there was a value; PN_MISS: there was none; PN_TIER_DOWN. Either way it is gone. */
 pn_status pn_del(pn_client *c, const void *key, size_t key_len, pn_reply *reply);
 
-/* PN_OK: the value now lives for ttl_ms from now (PN_NEVER: without end); PN_MISS: there is none. */
+/* PN_OK: the value now lives for ttl_ms from now (PN_NEVER: without end); PN_MISS: there is none.
+ */
 pn_status
 pn_expire(pn_client *c, const void *key, size_t key_len, uint64_t ttl_ms, pn_reply *reply);
 
@@ -242,8 +244,8 @@ pn_status pn_mdel(pn_client *c, const pn_bytes *keys, size_t count, pn_reply *re
  * "memory", "stats", "tiers", ...; NULL: all. */
 pn_status pn_info(pn_client *c, const char *section, pn_reply *reply);
 
-/* Finds a number in such a text: the line `name:123`, or in a line `name:state=up,hits=123` the part
- * called `part` (else NULL). 1 and *number, or 0: there is none. */
+/* Finds a number in such a text: the line `name:123`, or in a line `name:state=up,hits=123` the
+ * part called `part` (else NULL). 1 and *number, or 0: there is none. */
 int pn_info_number(const pn_reply *info, const char *name, const char *part, uint64_t *number);
 
 /* ---- calls that do not wait ----
@@ -260,11 +262,11 @@ int pn_info_number(const pn_reply *info, const char *name, const char *part, uin
  *     }
  *
  * An append copies what it is given, value included, and tells the request's id, which is never 0.
- * PN_OK: exactly one reply will be there, at the latest at the deadline, to be collected by pn_next()
- * or pn_wait(). Anything else: nothing was asked. Deadlines count from the append. Nothing waits for
- * a server that is not there: without a connection, one attempt is begun, and once it is late,
- * appends say PN_UNAVAILABLE. A batch is one frame here: at most 4,096 keys, 1 MiB in all, and
- * no value above 256 KiB; else PN_USAGE. `section` and `meta` as above. */
+ * PN_OK: exactly one reply will be there, at the latest at the deadline, to be collected by
+ * pn_next() or pn_wait(). Anything else: nothing was asked. Deadlines count from the append.
+ * Nothing waits for a server that is not there: without a connection, one attempt is begun, and
+ * once it is late, appends say PN_UNAVAILABLE. A batch is one frame here: at most 4,096 keys, 1 MiB
+ * in all, and no value above 256 KiB; else PN_USAGE. `section` and `meta` as above. */
 pn_status pn_append_ping(pn_client *c, uint64_t *id);
 pn_status pn_append_get(pn_client *c, const void *key, size_t key_len, uint64_t *id);
 pn_status pn_append_set(pn_client *c, const void *key, size_t key_len, const void *value,
@@ -281,8 +283,8 @@ pn_status pn_append_info(pn_client *c, const char *section, uint64_t *id);
  * requests have their replies. */
 pn_status pn_flush(pn_client *c);
 
-/* The next reply that is there, in the order in which they were done; its status. PN_AGAIN (an empty
- * reply with id 0): none is. Never waits, reads nothing. */
+/* The next reply that is there, in the order in which they were done; its status. PN_AGAIN (an
+ * empty reply with id 0): none is. Never waits, reads nothing. */
 pn_status pn_next(pn_client *c, pn_reply *reply);
 
 /* Waits, sending and receiving, for the reply with this id, or for the next one whatever it is (0).

@@ -1,4 +1,5 @@
-/* cli/arguments: the command line into struct arguments. Options may stand anywhere; everything after
+/* cli/arguments: the command line into struct arguments. Options may stand anywhere; everything
+ * after
  * "--" is a word. Owns nothing: strings stay argv's. */
 #include <stdarg.h>
 #include <stdio.h>
@@ -126,6 +127,18 @@ take_time(const struct option *o, const char *value, uint64_t unit_us, uint64_t 
 }
 
 static bool
+take_grace(const struct option *o, const char *value, uint64_t *out)
+{
+        uint64_t us;
+
+        if (time_parse(bytes_str(value), &us) && us == 0) {
+                *out = PN_NEVER;
+                return true;
+        }
+        return take_time(o, value, 1000, out);
+}
+
+static bool
 take_deadline(const struct option *o, const char *value, uint64_t *out)
 {
         const uint64_t longest_us = UINT64_C(86400000000);
@@ -200,7 +213,7 @@ take_option(const struct option *o, const char *value, struct arguments *a)
         case TTL:
                 return take_time(o, value, 1000, &a->meta.ttl_ms);
         case GRACE:
-                return take_time(o, value, 1000, &a->meta.grace_ms);
+                return take_grace(o, value, &a->meta.grace_ms);
         case TAG:
                 return take_tag(o, value, a);
         case COST:

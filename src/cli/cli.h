@@ -1,5 +1,5 @@
-/* cli/cli.h: what the parts of the `pannier` command share. One command is one function that returns
- * the exit status: 0 done, 1 failed or nothing there, 2 wrong usage. */
+/* cli/cli.h: what the parts of the `pannier` command share. One command is one function that
+ * returns the exit status: 0 done, 1 failed or nothing there, 2 wrong usage. */
 #ifndef PN_CLI_CLI_H
 #define PN_CLI_CLI_H
 

@@ -13,7 +13,7 @@ const struct command commands[] = {
         {"mget", "mget KEY...", "the values of all of them", 1, -1, cmd_mget},
         {"set", "set KEY VALUE", "stores VALUE; \"-\" reads it from standard input", 1, 2, cmd_set},
         {"del", "del KEY...", "deletes them", 1, -1, cmd_del},
-        {"ping", "ping", "says whether a server is there, and how fast it answers", 0, 0, cmd_ping},
+        {"ping", "ping", "whether a server is there, and how fast it answers", 0, 0, cmd_ping},
         {"info", "info [SECTION]", "everything that the server tells about itself", 0, 1, cmd_info},
         {"stats", "stats", "tiers, hits and memory in a few lines", 0, 0, cmd_stats},
         {NULL, NULL, NULL, 0, 0, NULL},
