@@ -232,11 +232,11 @@ lookup_is_sure(const struct lookup *l, const struct env *env)
 
 /* The write that still waits for a tier is the answer. */
 static void
-lookup_end_unsent(struct lookup *l, struct env *env)
+lookup_end_unsent(struct lookup *l, struct env *env, bool complete)
 {
         bool value = entry_is_value(&l->unsent.meta) && newest_valid(env, l->key, &l->unsent.meta);
 
-        lookup_end(l, env, value ? &l->unsent : NULL, OP_TIER_QUEUE, lookup_is_sure(l, env));
+        lookup_end(l, env, value ? &l->unsent : NULL, OP_TIER_QUEUE, complete);
 }
 
 /* A tier was asked (e: what it holds) that gives the versions: true when an unsent write counts for more, and ended the lookup.
@@ -252,7 +252,7 @@ lookup_judge_unsent(struct lookup *l, struct env *env, const struct tier *tier,
         if (l->call.result != TIER_ANSWERED) {
                 if (env->mono_us - tier->heard_us <=
                     policy_number(newest_policy(env, l->key), P_partition_max))
-                        lookup_end_unsent(l, env);
+                        lookup_end_unsent(l, env, lookup_is_sure(l, env));
                 else
                         lookup_end(l, env, NULL, OP_TIER_NONE, false);
                 return true;
@@ -264,7 +264,7 @@ lookup_judge_unsent(struct lookup *l, struct env *env, const struct tier *tier,
                 entry_release(&l->unsent);
                 return false;
         }
-        lookup_end_unsent(l, env);
+        lookup_end_unsent(l, env, lookup_is_sure(l, env));
         return true;
 }
 
@@ -403,12 +403,15 @@ lookup_have_l3(struct lookup *l, struct env *env)
         l->tier = OP_TIER_L3;
         if (mode_uses_l2(env, l->mode) && l->unsent.blob != NULL &&
             (e == NULL || e->meta.version < l->unsent.meta.version)) {
+                if (!answered) { /* nor is it brought to L2: L3 may hold what is newer */
+                        lookup_end_unsent(l, env, false);
+                        return;
+                }
                 entry_release(&l->found);
                 e = &l->found;
                 l->found = l->unsent;
                 l->unsent.blob = NULL;
                 l->tier = OP_TIER_QUEUE;
-                answered = true;
         }
         if (lookup_judge_l3(l, env, e) == NULL) {
                 lookup_end(l, env, NULL, OP_TIER_NONE, answered && lookup_is_sure(l, env));
@@ -427,7 +430,7 @@ lookup_advance(struct task *task, struct env *env)
         case LOOKUP_ASK_L2:
                 if (queues_unsent(env, l->key, &l->unsent) && !mode_uses_l2(env, l->mode) &&
                     !mode_uses_l3(env, l->mode)) {
-                        lookup_end_unsent(l, env);
+                        lookup_end_unsent(l, env, lookup_is_sure(l, env));
                         return;
                 }
                 if (!mode_uses_l2(env, l->mode)) {

@@ -460,6 +460,12 @@ write_send(struct op *op, struct env *env)
                 return false;
         if (op->known < floor)
                 op->known = floor;
+        if (mode == MODE_THROUGH && mode_uses_l2(env, mode) &&
+            op->made.meta.replid != env->l2->replid) {
+                ++op->turns;
+                op->stage = WRITE_MAKE; /* it would count as absent from the start */
+                return true;
+        }
         if (mode_uses_l2(env, mode)) {
                 write_send_l2(op, env);
                 return false;

@@ -35,7 +35,7 @@ struct delivery {
         struct task task;
         struct queue_item *item;
         struct tier_call call;
-        struct entry in_l3; /* the mark for L2, made when needed */
+        struct entry for_l2; /* what L2 gets in place of the entry, made when needed */
 };
 
 struct queue {
@@ -124,7 +124,7 @@ delivery_end(struct queue_item *it)
         it->queue->busy_count--;
         it->delivery = NULL;
         list_remove(&d->task.ready);
-        entry_release(&d->in_l3);
+        entry_release(&d->for_l2);
         mem_free(d);
 }
 
@@ -249,22 +249,39 @@ item_retry(struct queue_item *it, struct env *env)
                 timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
 }
 
+/* What L2 gets in place of the entry: the mark, where that is too large for L2; and, in mode through, what says that it was written
+ * under the replication id of now: it waited, and would count as absent. */
+static bool
+item_remakes(const struct queue_item *it, const struct env *env, struct meta *m)
+{
+        enum write_mode mode = newest_mode(newest_policy(env, it->key));
+        bool mark, foreign;
+
+        if (it->take)
+                return false;
+        *m = it->entry.meta;
+        mark = mode_uses_l3(env, mode) &&
+               it->entry.payload_len > option_number(env->options, O_l2_value_max);
+        foreign = mode == MODE_THROUGH && m->replid != env->l2->replid;
+        m->replid = env->l2->replid;
+        if (mark)
+                m->flags |= ENTRY_IN_L3;
+        return mark || foreign;
+}
+
 static void
 item_send_l2(struct queue_item *it, struct env *env)
 {
         const struct entry *e = &it->entry;
+        struct meta m;
 
-        if (!it->take && mode_uses_l3(env, newest_mode(newest_policy(env, it->key))) &&
-            e->payload_len > option_number(env->options, O_l2_value_max)) {
-                struct meta m = e->meta;
-
-                m.flags |= ENTRY_IN_L3;
-                if (it->delivery->in_l3.blob == NULL &&
-                    envelope_reseal(it->key.text, e, &m, &it->delivery->in_l3) != OK) {
-                        item_retry(it, env); /* no memory for a mark of a hundred bytes */
+        if (item_remakes(it, env, &m)) {
+                if (it->delivery->for_l2.blob == NULL &&
+                    envelope_reseal(it->key.text, e, &m, &it->delivery->for_l2) != OK) {
+                        item_retry(it, env); /* memory is short */
                         return;
                 }
-                e = &it->delivery->in_l3;
+                e = &it->delivery->for_l2;
         }
         it->stage = ITEM_SENT;
         item_call(it, env, env->l2, e, KEEPER_L2, O_l2_timeout);

@@ -1,157 +1,84 @@
-/* Random runs of the real request engine over simulated tiers: several servers over one L2 and one L3, delays, frozen tiers, broken
- * connections, evictions, all decided by a seed, and an oracle by versions:
- *   - on one server nothing older is returned than what it had acknowledged before the request came;
- *   - a value is its key's;
- *   - every request is answered within its deadline and some slack;
- *   - once the faults are over and L1's cap has passed, all servers agree, on nothing older than any acknowledged write;
- *   - nothing is left over.
- * random_runs [--seeds N] [--from SEED] [--seed SEED] [--trace]; a failing seed is printed and replays exactly. */
+/* Random runs of the real request engine over simulated tiers: several processes of one or two workers over one L2 and one
+ * L3; delays, clocks, frozen tiers, broken connections, evictions and failovers, all decided by a seed. The oracle
+ * (oracle.c) judges every answer and the end.
+ * random_runs [--seeds N] [--from SEED] [--seed SEED] [--break RULE] [--trace]; a failing seed is printed and replays
+ * exactly. --break takes a rule away from the simulated L2, to see that the oracle minds. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tests/sim/world.h"
+#include "tests/sim/oracle.h"
 
-enum { MS = 1000, SECOND = 1000000, KEYS = 3, ASKS = 400 };
-
-enum what { ASK_GET, ASK_SET, ASK_DEL, ASK_NX, ASK_EXPIRE };
-
-struct ask {
-        struct sim_answer answer;
-        enum what what;
-        unsigned server, key;
-        uint64_t floor; /* nothing older may be returned */
-        bool judged;
-};
-
-static struct sim_world w;
-static uint64_t began;
-static struct ask asks[ASKS];
-static unsigned asked;
-static uint64_t newest[SIM_SERVERS_MAX][KEYS]; /* acknowledged by this server */
-static uint64_t acknowledged[KEYS];            /* stamped by a shared tier, by any server */
-static const char *const names[KEYS] = {"a:1", "a:2", "b:1"};
-static unsigned failures;
-static bool tracing;
-
-#define trace(...) (void)(tracing && fprintf(stderr, __VA_ARGS__))
+static const char *const modes[] = {"l2", "behind", "through", "behind" /* with L3 alone */};
+static const char *broken = "";
 
 static void
-fail(const struct ask *a, const char *what)
+ask_lifetime(struct ask *a, struct op_asked *more)
 {
-        fprintf(stderr, "seed %llu mode %s l3 %d: ask %d kind %d key %s server %u state %d: %s\n",
-                (unsigned long long)w.config.seed, w.config.mode, w.config.l3,
-                a != NULL ? (int)(a - asks) : -1, a != NULL ? (int)a->what : -1,
-                a != NULL ? names[a->key] : "", a != NULL ? a->server : 0,
-                a != NULL ? (int)a->answer.state : -1, what);
-        failures++;
+        if (prng_below(&w.prng, 4) != 0)
+                return;
+        more->lifetime = LIFE_AT;
+        more->hard_us = w.now_us + 200 * MS + prng_below(&w.prng, 4 * SECOND);
+        if (prng_below(&w.prng, 8) == 0)
+                more->hard_us = w.now_us - 1;
+        a->hard_us = more->hard_us;
 }
 
 static void
-judge(struct ask *a)
+ask_set(struct ask *a, struct sim_server *s)
 {
-        struct sim_answer *r = &a->answer;
-        uint64_t *mine = &newest[a->server][a->key];
+        static char value[400 * 1024];
+        struct op_asked more = {0};
+        int len = snprintf(value, 64, "%s=%u ", names[a->key], (unsigned)(a - asks));
+        uint64_t x = prng_below(&w.prng, 64);
+        size_t size = x == 0 && sizes > 1 ? sizeof value : x < 16 && sizes > 0 ? 3000 : 64;
 
-        a->judged = true;
-        trace("%10.2f   ask %u -> state %d tier %d error %d version %llu value %s\n",
-              (double)(r->ended_us - began) / 1000, (unsigned)(a - asks), r->state, r->tier,
-              r->error, (unsigned long long)(r->version - began), r->value);
-        if (r->ended_us - r->began_us > 50 * MS + 600 * MS)
-                fail(a, "answered late");
-        if (a->what == ASK_GET && (r->state == OP_HIT || r->state == OP_STALE)) {
-                if (r->version < a->floor)
-                        fail(a, "older than what this server had acknowledged");
-                if (strncmp(r->value, names[a->key], strlen(names[a->key])) != 0)
-                        fail(a, "another key's value");
+        memset(value + len, 'x', size - (size_t)len);
+        a->hard_us = UINT64_MAX;
+        switch (a->what) {
+        case ASK_NX:
+                more.condition = OP_IF_ABSENT;
+                break;
+        case ASK_XX:
+                more.condition = OP_IF_PRESENT;
+                break;
+        case ASK_KEEP:
+                more.lifetime = LIFE_KEEP;
+                a->hard_us = HARD_UNKNOWN;
+                break;
+        case ASK_SWAP:
+                more.want_old = true;
+                break;
+        default:
+                ask_lifetime(a, &more);
+                break;
         }
-        if (a->what != ASK_GET && r->state == OP_DONE) {
-                if (r->version > *mine)
-                        *mine = r->version;
-                if (r->version > acknowledged[a->key])
-                        acknowledged[a->key] = r->version;
-        }
-}
-
-static void
-judge_done(void)
-{
-        for (unsigned i = 0; i < asked; i++) {
-                if (asks[i].answer.done && !asks[i].judged)
-                        judge(&asks[i]);
-        }
+        sim_set_bytes(s, names[a->key], bytes_of(value, size), &more, &a->answer);
 }
 
 static void
 ask(enum what what, unsigned server, unsigned key)
 {
-        struct ask *a = &asks[asked++];
+        struct ask *a = oracle_ask(what, server, key);
         struct sim_server *s = &w.server[server];
-        struct op_asked more = {0};
-        char value[32];
 
-        judge_done();
-        *a = (struct ask){.what = what, .server = server, .key = key};
-        a->floor = newest[server][key];
-        snprintf(value, sizeof value, "%s=%u", names[key], asked);
-        trace("%10.2f ask %u kind %d key %s server %u\n", (double)(w.now_us - began) / 1000,
-              asked - 1, (int)what, names[key], server);
+        trace("%10.2f ask %u kind %d key %s server %u\n", (double)(w.now_us - w.began_us) / 1000,
+              (unsigned)(a - asks), (int)what, names[key], server);
         switch (what) {
         case ASK_GET:
                 sim_get(s, names[key], &a->answer);
                 break;
         case ASK_DEL:
+                a->hard_us = 0;
                 sim_del(s, names[key], &a->answer);
                 break;
-        case ASK_NX:
-                more.condition = OP_IF_ABSENT;
-                sim_set(s, names[key], value, &more, &a->answer);
-                break;
         case ASK_EXPIRE:
-                sim_expire(s, names[key], w.now_us + SECOND + prng_below(&w.prng, 5 * SECOND),
-                           &a->answer);
+                a->hard_us = w.now_us + SECOND + prng_below(&w.prng, 5 * SECOND);
+                if (prng_below(&w.prng, 8) == 0)
+                        a->hard_us = 1;
+                sim_expire(s, names[key], a->hard_us, &a->answer);
                 break;
-        case ASK_SET:
-                if (prng_below(&w.prng, 4) == 0) {
-                        more.lifetime = LIFE_AT;
-                        more.hard_us = w.now_us + 200 * MS + prng_below(&w.prng, 4 * SECOND);
-                }
-                sim_set(s, names[key], value, &more, &a->answer);
-                break;
-        }
-}
-
-static void
-fault(void)
-{
-        struct sim_server *s = &w.server[prng_below(&w.prng, w.config.servers)];
-        struct bytes key = bytes_str(names[prng_below(&w.prng, KEYS)]);
-        struct sim_row *row, *below;
-        unsigned kind = (unsigned)prng_below(&w.prng, 6);
-
-        trace("%10.2f fault %u server %u\n", (double)(w.now_us - began) / 1000, kind,
-              (unsigned)(s - w.server));
-        switch (kind) {
-        case 0:
-                sim_freeze(&w, &w.l2, prng_below(&w.prng, 3 * SECOND));
-                break;
-        case 1:
-                sim_freeze(&w, &w.l3, prng_below(&w.prng, 3 * SECOND));
-                break;
-        case 2:
-                sim_cut(&w, &s->l2, prng_below(&w.prng, 3 * SECOND));
-                break;
-        case 3:
-                sim_cut(&w, &s->l3, prng_below(&w.prng, 3 * SECOND));
-                break;
-        case 4: /* L2 evicts, as its users may: what L3 has got, and no tombstone */
-                row = sim_row(&w.l2, key);
-                below = sim_row(&w.l3, key);
-                if (row != NULL && below != NULL && !row->tombstone &&
-                    below->version >= row->version)
-                        sim_forget(&w.l2, key);
-                break;
-        case 5:
-                l1_clear(s->env.l1, NULL);
+        default:
+                ask_set(a, s);
                 break;
         }
 }
@@ -159,90 +86,143 @@ fault(void)
 static enum what
 choose(void)
 {
-        uint64_t x = prng_below(&w.prng, 20);
+        static const enum what table[] = {
+                ASK_GET, ASK_GET, ASK_GET, ASK_GET, ASK_GET,  ASK_GET,  ASK_GET,    ASK_GET,
+                ASK_GET, ASK_GET, ASK_GET, ASK_SET, ASK_SET,  ASK_SET,  ASK_SET,    ASK_DEL,
+                ASK_DEL, ASK_NX,  ASK_NX,  ASK_XX,  ASK_KEEP, ASK_SWAP, ASK_EXPIRE, ASK_EXPIRE,
+        };
 
-        return x < 11   ? ASK_GET
-               : x < 15 ? ASK_SET
-               : x < 17 ? ASK_DEL
-               : x < 18 ? ASK_NX
-                        : ASK_EXPIRE;
+        return table[prng_below(&w.prng, sizeof table / sizeof table[0])];
+}
+
+/* ---- faults ---- */
+
+/* L2 evicts, as its users may: what L3 has got, and no tombstone. Not while it is frozen: what waits to be executed would then
+ * meet nothing that is newer, a limit that the documentation states. */
+static void
+evict(struct bytes key)
+{
+        const struct sim_row *row = sim_row(&w.l2, key), *below = sim_row(&w.l3, key);
+
+        if (w.l2.frozen_until_us <= w.now_us && row != NULL && below != NULL && !row->tombstone &&
+            below->version >= row->version)
+                sim_forget(&w.l2, key);
 }
 
 static void
-check_end(void)
+fail_over(void)
 {
-        uint64_t seen[KEYS] = {0};
+        static struct sim_store old;
+        static bool have;
 
-        w.l2.frozen_until_us = w.l3.frozen_until_us = 0;
-        w.config.delay_max_us = MS; /* no time-outs: what L2 says counts */
-        sim_run(&w, 20 * SECOND);   /* faults are over, queues drain, L1's cap passes */
-        judge_done();
-        for (unsigned i = 0; i < asked; i++) {
-                if (!asks[i].answer.done)
-                        fail(&asks[i], "never answered");
+        if (have) {
+                sim_fail_over(&w, &old);
+                sim_empty(&old);
+                have = false;
+        } else if (prng_below(&w.prng, 2) == 0) {
+                sim_fail_over(&w, NULL);
+        } else if (asked < ASKS / 2) {
+                sim_copy(&old, &w.l2);
+                have = true;
         }
-        for (unsigned k = 0; k < KEYS; k++) {
-                for (unsigned i = 0; i < w.config.servers; i++) {
-                        struct sim_answer a;
+        if (asked >= ASKS / 2) { /* nothing is kept beyond the run */
+                sim_empty(&old);
+                have = false;
+        }
+}
 
-                        sim_get(&w.server[i], names[k], &a);
-                        sim_run(&w, SECOND);
-                        trace("%10.2f at last server %u key %s state %d tier %d version %llu value %s\n",
-                              (double)(w.now_us - began) / 1000, i, names[k], a.state, a.tier,
-                              (unsigned long long)(a.version - began), a.value);
-                        if (!a.done || a.state != OP_HIT)
-                                continue;
-                        if (a.version < acknowledged[k])
-                                fail(NULL, "in the end older than an acknowledged write");
-                        if (seen[k] != 0 && seen[k] != a.version)
-                                fail(NULL, "in the end the servers do not agree");
-                        seen[k] = a.version;
-                }
-        }
-        for (unsigned i = 0; i < w.config.servers; i++) {
-                struct env *env = &w.server[i].env;
+static void
+step_clock(void)
+{
+        w.l2.clock_offset_us += (int64_t)prng_below(&w.prng, 600 * MS) - 300 * MS;
+}
 
-                sim_run(&w, 5 * SECOND);
-                if (env->flights.count != 0 || env->writes.count != 0 ||
-                    !list_empty(&w.server[i].session.requests) || landing_count(env->landing) != 0)
-                        fail(NULL, "something is left over");
-                if (metric_get(&w.server[i].metrics, M_queue_l2) +
-                    metric_get(&w.server[i].metrics, M_queue_l3))
-                        fail(NULL, "writes still wait");
+static void
+fault(enum profile profile)
+{
+        struct sim_server *s = &w.server[prng_below(&w.prng, w.servers)];
+        unsigned kind = (unsigned)prng_below(&w.prng, 6);
+        uint64_t long_us = prng_below(&w.prng, 3 * SECOND);
+
+        trace("%10.2f fault %u of %d server %u\n", (double)(w.now_us - w.began_us) / 1000, kind,
+              (int)profile, (unsigned)(s - w.server));
+        if (kind == 5)
+                l1_clear(s->env.l1, NULL);
+        else if (profile == PROFILE_EVICT || (profile == PROFILE_ALL && kind == 4))
+                evict(bytes_str(names[prng_below(&w.prng, KEYS)]));
+        else if (profile == PROFILE_FAILOVER && kind < 2)
+                fail_over();
+        else if (profile == PROFILE_CLOCK && kind < 2)
+                step_clock();
+        else if (kind == 0)
+                sim_freeze(&w, &w.l2, long_us);
+        else if (kind == 1)
+                sim_freeze(&w, &w.l3, long_us);
+        else if (kind == 2)
+                sim_cut(&w, &s->l2, long_us);
+        else if (kind == 3)
+                sim_cut(&w, &s->l3, long_us);
+}
+
+/* ---- runs ---- */
+
+static void
+world(uint64_t seed, enum profile profile)
+{
+        unsigned mode = seed % 4;
+        bool slow = profile != PROFILE_NONE && profile != PROFILE_EVICT && seed % 5 == 0;
+        bool clocks = profile == PROFILE_ALL || profile == PROFILE_CLOCK;
+
+        sim_create(&w, (struct sim_config){.servers = 2 + seed % 2,
+                                           .workers = 1 + seed / 4 % 2,
+                                           .l2 = mode != 3,
+                                           .l3 = mode != 0,
+                                           .mode = modes[mode],
+                                           .l1_ttl_us = L1_TTL_US,
+                                           .delay_max_us = slow ? 15 * MS : 3 * MS,
+                                           .clock_error_us = clocks ? 4 * MS : 0,
+                                           .l1_bytes = seed % 7 == 0 ? 40000 : 0,
+                                           .seed = seed});
+        sizes = (unsigned)(seed % 3);
+        for (unsigned i = 0; i < w.servers; i++) {
+                if (sizes > 0 && mode != 0)
+                        w.server[i].options.value[O_l2_value_max].number = 2500;
+                if (seed % 11 == 0)
+                        w.server[i].options.value[O_compress_min].number = 100;
         }
+        w.trace = tracing;
+        w.began_us = w.now_us;
+        w.l2.broken = (struct sim_rules){
+                .no_above_stored = strcmp(broken, "above_stored") == 0,
+                .no_late = strcmp(broken, "late") == 0,
+                .no_compare = strcmp(broken, "compare") == 0,
+                .no_estimate = strcmp(broken, "estimate") == 0,
+        };
 }
 
 static void
 run(uint64_t seed)
 {
-        static const char *const modes[] = {"l2", "behind", "through"};
-        const char *mode = modes[seed % 3];
+        static const enum profile profiles[] = {PROFILE_NONE, PROFILE_ALL,      PROFILE_EVICT,
+                                                PROFILE_ALL,  PROFILE_FAILOVER, PROFILE_CLOCK};
+        enum profile profile = profiles[seed / 8 % 6];
         unsigned before = failures;
-        bool faults = seed % 4 != 0;
 
-        memset(newest, 0, sizeof newest);
-        memset(acknowledged, 0, sizeof acknowledged);
-        asked = 0;
-        sim_create(&w, (struct sim_config){.servers = 2 + seed % 2,
-                                           .l2 = true,
-                                           .l3 = seed % 3 != 0,
-                                           .mode = mode,
-                                           .l1_ttl_us = 4 * SECOND,
-                                           .delay_max_us = seed % 5 == 0 ? 15 * MS : 3 * MS,
-                                           .seed = seed});
-        began = w.began_us = w.now_us;
-        w.trace = tracing;
+        if (profile == PROFILE_FAILOVER && strcmp(modes[seed % 4], "through") != 0)
+                profile = PROFILE_ALL; /* what only Redis had may be lost: nothing to judge */
+        world(seed, profile);
+        oracle_begin(profile);
         while (asked < ASKS - 40) {
-                ask(choose(), (unsigned)prng_below(&w.prng, w.config.servers),
+                ask(choose(), (unsigned)prng_below(&w.prng, w.servers),
                     (unsigned)prng_below(&w.prng, KEYS));
-                if (faults && prng_below(&w.prng, 12) == 0)
-                        fault();
+                if (profile != PROFILE_NONE && prng_below(&w.prng, 12) == 0)
+                        fault(profile);
                 if (prng_below(&w.prng, 3) != 0)
                         sim_run(&w, prng_below(&w.prng,
                                                prng_below(&w.prng, 10) == 0 ? 4 * SECOND : 8 * MS));
-                judge_done();
+                oracle_judge();
         }
-        check_end();
+        oracle_end();
         sim_destroy(&w);
         if (failures > before)
                 fprintf(stderr, "replay: random_runs --seed %llu\n", (unsigned long long)seed);
@@ -264,8 +244,10 @@ main(int argc, char **argv)
                         from = n;
                 else if (strcmp(argv[i], "--seed") == 0)
                         from = n, count = 1;
+                else if (strcmp(argv[i], "--break") == 0)
+                        broken = argv[i + 1];
         }
-        for (uint64_t seed = from; seed < from + count; seed++)
+        for (uint64_t seed = from; seed < from + count && failures == 0; seed++)
                 run(seed);
         printf("%llu seeds, %u failures\n", (unsigned long long)count, failures);
         return failures == 0 ? 0 : 1;

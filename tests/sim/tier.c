@@ -14,6 +14,7 @@ struct sim_call { /* one command on its way there and back */
         uint8_t key[64];
         size_t key_len;
         struct meta meta;
+        unsigned line; /* 1: the connection of large values */
         uint64_t generation;
         struct tier_call answer;
         struct task timeout;
@@ -57,6 +58,29 @@ row_make(struct sim_store *s, struct bytes key)
         return row;
 }
 
+void
+sim_empty(struct sim_store *s)
+{
+        for (unsigned i = 0; i < SIM_KEYS_MAX; i++) {
+                blob_unref(s->rows[i].blob);
+                s->rows[i] = (struct sim_row){0};
+        }
+        s->floors_count = 0;
+}
+
+void
+sim_copy(struct sim_store *to, const struct sim_store *from)
+{
+        sim_empty(to);
+        for (unsigned i = 0; i < SIM_KEYS_MAX; i++) {
+                to->rows[i] = from->rows[i];
+                if (to->rows[i].blob != NULL)
+                        blob_ref(to->rows[i].blob);
+        }
+        memcpy(to->floors, from->floors, sizeof to->floors);
+        to->floors_count = from->floors_count;
+}
+
 static uint64_t
 above(uint64_t version, uint64_t floor)
 {
@@ -81,9 +105,9 @@ execute_write(struct sim_call *sc, struct sim_store *s, uint64_t now)
         live = row != NULL && !row->tombstone && row->hard_us > time;
         a->existed = live;
         if (q->kind == WRITE_NEW) {
-                if (q->until_us != 0 && time > q->until_us) {
+                if (q->until_us != 0 && time > q->until_us && !s->broken.no_late) {
                         a->outcome = WRITE_LATE;
-                        shared_clock_learn(&sc->tier->env->clock, time, now, now, now);
+                        a->found_version = time;
                         return;
                 }
                 if (q->expect != EXPECT_ANY && q->expect != (live ? row->version : EXPECT_ABSENT)) {
@@ -91,10 +115,14 @@ execute_write(struct sim_call *sc, struct sim_store *s, uint64_t now)
                         a->found_version = live ? row->version : 0;
                         return;
                 }
-                if (time + LIMIT_CLOCK_SLACK_US < q->estimate_us)
+                if (time + LIMIT_CLOCK_SLACK_US < q->estimate_us && !s->broken.no_estimate)
                         time = q->estimate_us - LIMIT_CLOCK_SLACK_US;
-                version = above(above(time, q->known_us), row != NULL ? row->version : 0);
-        } else if (row != NULL && row->version >= version) {
+                version = above(time, q->known_us);
+                if (row != NULL && !s->broken.no_above_stored)
+                        version = above(version, row->version);
+        } else if (row != NULL && row->version >= version &&
+                   !(q->kind == WRITE_PROMOTED && s->broken.no_compare) &&
+                   !(q->kind == WRITE_PROMOTED && q->replid_strict && row->replid != s->replid)) {
                 bool same = row->version == version && row->origin == sc->meta.origin;
 
                 a->outcome = same ? WRITE_STORED : WRITE_LOST;
@@ -107,11 +135,46 @@ execute_write(struct sim_call *sc, struct sim_store *s, uint64_t now)
         put_u64(row->blob->at, version);
         row->version = version;
         row->origin = sc->meta.origin;
+        row->replid = sc->meta.replid;
         row->hard_us = sc->meta.hard_us;
         row->keep_us = q->keep_until_us;
         row->tombstone = (sc->meta.flags & ENTRY_TOMBSTONE) != 0;
         a->outcome = WRITE_STORED;
         a->found_version = version;
+}
+
+/* As redis_scripts.c and postgres_sql.c do it: the floors of namespaces, one after the other. */
+static void
+execute_floors(struct sim_call *sc, const struct sim_store *s)
+{
+        uint8_t all[SIM_FLOORS_MAX * (2 + 64 + 8)], *at = all;
+
+        for (size_t i = 0; i < s->floors_count; i++) {
+                put_u16(at, (uint16_t)s->floors[i].len);
+                memcpy(at + 2, s->floors[i].name, s->floors[i].len);
+                put_u64(at + 2 + s->floors[i].len, s->floors[i].version);
+                at += 2 + s->floors[i].len + 8;
+        }
+        sc->answer.found = blob_copy(bytes_of(all, (size_t)(at - all)));
+}
+
+static void
+execute_raise(struct sim_call *sc, struct sim_store *s)
+{
+        size_t i = 0;
+
+        while (i < s->floors_count && !bytes_equal(bytes_of(s->floors[i].name, s->floors[i].len),
+                                                   bytes_of(sc->key, sc->key_len)))
+                i++;
+        if (i == s->floors_count) {
+                must(i < SIM_FLOORS_MAX);
+                s->floors_count++;
+                s->floors[i].len = sc->key_len;
+                s->floors[i].version = 0;
+                memcpy(s->floors[i].name, sc->key, sc->key_len);
+        }
+        if (s->floors[i].version < sc->asked.version)
+                s->floors[i].version = sc->asked.version;
 }
 
 static void
@@ -146,7 +209,10 @@ execute_verb(struct sim_call *sc, struct sim_store *s, struct bytes key, struct 
                 execute_flush(sc, s);
                 return;
         case TIER_FLOORS:
+                execute_floors(sc, s);
+                return;
         case TIER_RAISE:
+                execute_raise(sc, s);
                 return;
         }
 }
@@ -159,6 +225,7 @@ execute(struct sim_call *sc, uint64_t now)
         struct sim_row *row = sim_row(s, key);
 
         sc->answer.result = TIER_ANSWERED;
+        s->asked[sc->asked.verb]++;
         execute_verb(sc, s, key, row, now);
         if (sc->tier->world->trace)
                 fprintf(stderr,
@@ -192,6 +259,13 @@ call_end(struct sim_call *sc, enum tier_result result)
         sc->call = NULL;
 }
 
+/* The tier named its time, some of which has passed since. */
+static void
+sim_learn(struct sim_tier *t, uint64_t tier_us, uint64_t mono_us)
+{
+        shared_clock_learn(&t->env->clock, tier_us, mono_us, mono_us, mono_us);
+}
+
 static void
 call_back(struct sim_world *w, void *with)
 {
@@ -205,6 +279,8 @@ call_back(struct sim_world *w, void *with)
                 blob_unref(sc->answer.found);
         } else {
                 sc->tier->head.heard_us = w->now_us;
+                if (sc->asked.verb == TIER_WRITE && sc->answer.outcome == WRITE_LATE)
+                        sim_learn(sc->tier, sc->answer.found_version, w->now_us);
                 c->found = sc->answer.found;
                 c->outcome = sc->answer.outcome;
                 c->found_version = sc->answer.found_version;
@@ -227,6 +303,7 @@ call_arrives(struct sim_world *w, void *with)
 {
         struct sim_call *sc = with;
         struct sim_tier *t = sc->tier;
+        uint64_t at, *back;
 
         if (t->store->frozen_until_us > w->now_us) {
                 sim_after(w, t->store->frozen_until_us - w->now_us, call_arrives, sc);
@@ -235,8 +312,10 @@ call_arrives(struct sim_world *w, void *with)
         /* What was sent on a connection that broke arrives half of the time. */
         if (sc->generation == t->generation || prng_below(&w->prng, 2) == 0)
                 execute(sc, w->now_us);
-        t->back_us = w->now_us + delay(w) > t->back_us ? w->now_us + delay(w) : t->back_us + 1;
-        sim_after(w, t->back_us > w->now_us ? t->back_us - w->now_us : 1, call_back, sc);
+        back = &t->back_us[sc->line];
+        at = w->now_us + delay(w);
+        *back = at > *back ? at : *back + 1;
+        sim_after(w, *back - w->now_us, call_back, sc);
 }
 
 static void
@@ -265,20 +344,22 @@ sim_start(struct tier *tier, struct tier_call *call)
 {
         struct sim_tier *t = container_of(tier, struct sim_tier, head);
         struct sim_call *sc = mem_zalloc(sizeof *sc);
-        uint64_t at;
+        struct bytes key = call->verb == TIER_RAISE ? call->name_space : call->key.text;
+        uint64_t at, *out;
 
         sc->tier = t;
         sc->call = call;
         sc->asked = *call;
         sc->generation = t->generation;
         call->slot = sc;
-        must(call->key.text.len <= sizeof sc->key);
-        if (call->key.text.len > 0)
-                memcpy(sc->key, call->key.text.at, call->key.text.len);
-        sc->key_len = call->key.text.len;
+        must(key.len <= sizeof sc->key);
+        if (key.len > 0)
+                memcpy(sc->key, key.at, key.len);
+        sc->key_len = key.len;
         if (call->entry != NULL) {
                 sc->sealed = blob_ref(call->entry->blob);
                 sc->meta = call->entry->meta;
+                sc->line = sc->sealed->len > LIMIT_CHUNK_BYTES;
         }
         if (!t->head.up) {
                 sim_after(t->world, 10, down_advance, sc);
@@ -287,8 +368,9 @@ sim_start(struct tier *tier, struct tier_call *call)
         task_init(&sc->timeout, timeout_advance);
         timer_set(&t->env->timers, &call->timer, &sc->timeout, call->deadline_us);
         at = t->world->now_us + delay(t->world);
-        t->out_us = at > t->out_us ? at : t->out_us + 1;
-        sim_after(t->world, t->out_us - t->world->now_us, call_arrives, sc);
+        out = &t->out_us[sc->line];
+        *out = at > *out ? at : *out + 1;
+        sim_after(t->world, *out - t->world->now_us, call_arrives, sc);
 }
 
 static void
@@ -332,6 +414,8 @@ tier_up(struct sim_world *w, void *with)
         if (t->down_until_us > w->now_us)
                 return;
         t->head.up = true;
+        t->head.replid = t->store->replid;
+        floors_sync(t->env, &t->head);
         queues_kick(t->env);
 }
 
@@ -347,5 +431,19 @@ sim_cut(struct sim_world *w, struct sim_tier *t, uint64_t for_us)
 void
 sim_freeze(struct sim_world *w, struct sim_store *s, uint64_t for_us)
 {
-        s->frozen_until_us = w->now_us + for_us;
+        /* Never shorter: what waits already keeps its place. */
+        if (s->frozen_until_us < w->now_us + for_us)
+                s->frozen_until_us = w->now_us + for_us;
+}
+
+void
+sim_fail_over(struct sim_world *w, struct sim_store *old)
+{
+        if (old != NULL)
+                sim_copy(&w->l2, old);
+        else
+                sim_empty(&w->l2);
+        w->l2.replid++;
+        for (unsigned i = 0; i < w->servers; i++)
+                sim_cut(w, &w->server[i].l2, 1 + prng_below(&w->prng, 20000));
 }

@@ -69,7 +69,7 @@ event_pop(struct sim_world *w)
 static void
 servers_advance(struct sim_world *w)
 {
-        for (unsigned i = 0; i < w->config.servers; i++) {
+        for (unsigned i = 0; i < w->servers; i++) {
                 struct env *env = &w->server[i].env;
 
                 env_clock(env, w->now_us, w->now_us);
@@ -84,7 +84,7 @@ next_time(const struct sim_world *w)
 {
         uint64_t next = w->events > 0 ? w->heap[0].at_us : UINT64_MAX;
 
-        for (unsigned i = 0; i < w->config.servers; i++) {
+        for (unsigned i = 0; i < w->servers; i++) {
                 uint64_t at = timers_next(&w->server[i].env.timers);
 
                 if (at < next)
@@ -118,75 +118,81 @@ sim_run(struct sim_world *w, uint64_t for_us)
 
 /* ---- servers ---- */
 
+struct later { /* a task on its way to another worker's ready list */
+        struct list *ready;
+        struct task *task;
+        struct job *job; /* done first, on the helper thread */
+};
+
 static void
-sim_post(struct env *to, struct task *task)
+later_run(struct sim_world *w, void *with)
 {
-        task_ready(&to->ready, task);
+        struct later *l = with;
+
+        (void)w;
+        if (l->job != NULL)
+                l->job->work(l->job);
+        task_ready(l->ready, l->task);
+        mem_free(l);
 }
 
 static void
-job_done(struct sim_world *w, void *with)
+later(struct env *env, struct task *task, struct job *job, uint64_t within_us)
 {
-        struct job *job = with;
+        struct sim_world *w = container_of(env, struct sim_server, env)->l2.world;
+        struct later *l = mem_zalloc(sizeof *l);
 
-        (void)w;
-        job->work(job);
-        task_ready(job->link.next, job->owner); /* the env's ready list, noted by sim_offload() */
+        *l = (struct later){&env->ready, task, job};
+        sim_after(w, 1 + prng_below(&w->prng, within_us), later_run, l);
+}
+
+static void
+sim_post(struct env *to, struct task *task)
+{
+        later(to, task, NULL, 300);
 }
 
 static void
 sim_offload(struct env *env, struct job *job)
 {
-        struct sim_server *s = container_of(env, struct sim_server, env);
-
-        job->link.next = &env->ready;
-        sim_after(s->l2.world, 1 + prng_below(&env->prng, 2000), job_done, job);
+        later(env, job->owner, job, 2000);
 }
 
 static void
-server_create(struct sim_world *w, unsigned i)
+env_create(struct sim_world *w, struct sim_server *s, struct sim_server *first, unsigned index)
 {
-        struct sim_server *s = &w->server[i];
         struct env *env = &s->env;
-        char why[256];
-        bool fine;
+        uint64_t error = w->config.clock_error_us;
 
-        options_init(&s->options);
-        s->options.value[O_l1_ttl].number = w->config.l1_ttl_us;
-        s->options.value[O_compress_min].number = UINT64_MAX;
-        s->policies = policies_create();
-        fine = w->config.mode[0] == '\0' ||
-               policies_set(s->policies, bytes_str("default"), bytes_str("mode"),
-                            bytes_str(w->config.mode), why);
-        must(fine);
-        fine = policies_resolve(s->policies, w->config.l2, w->config.l3, why);
-        must(fine);
-        s->self[0] = env;
-        s->all_metrics[0] = &s->metrics;
-        env->index = 0;
-        env->count = 1;
-        env->workers = s->self;
+        *env = (struct env){
+                .index = index,
+                .count = w->config.workers,
+                .workers = first->workers,
+                .prng.state = w->config.seed + (uint64_t)(s - w->server),
+                .options = &first->options,
+                .policies = first->policies,
+                .facts = &first->facts,
+                .metrics = &s->metrics,
+                .all_metrics = first->all_metrics,
+                .origin = 1000 + (uint64_t)(first - w->server),
+                .key_seed = 7,
+                .l1 = first->env.l1,
+                .landing = landing_create(LIMIT_LANDMARKS),
+                .floors = floors_create(),
+                .input_bytes = &s->input_bytes,
+                .post = sim_post,
+                .offload = sim_offload,
+        };
+        first->workers[index] = env;
+        first->all_metrics[index] = &s->metrics;
         list_init(&env->ready);
         list_init(&env->flush);
         list_init(&env->resume);
-        env->prng.state = w->config.seed + i;
-        env->options = &s->options;
-        env->policies = s->policies;
-        env->facts = &s->facts;
-        env->metrics = &s->metrics;
-        env->all_metrics = s->all_metrics;
-        env->origin = 1000 + i;
-        env->key_seed = 7;
-        shared_clock_init(&env->clock, w->now_us, w->now_us);
+        shared_clock_init(&env->clock, w->now_us,
+                          w->now_us + (error > 0 ? prng_below(&w->prng, 2 * error) - error : 0));
         env_clock(env, w->now_us, w->now_us);
-        env->l1 = l1_create((struct l1_config){.bytes_max = 8 << 20, .partitions = 1});
-        env->landing = landing_create(LIMIT_LANDMARKS);
-        env->floors = floors_create();
         table_init(&env->flights, 16);
         table_init(&env->writes, 16);
-        env->input_bytes = &s->input_bytes;
-        env->post = sim_post;
-        env->offload = sim_offload;
         env->queues = queues_create(env);
         sim_tier_init(&s->l2, w, env, &w->l2);
         sim_tier_init(&s->l3, w, env, &w->l3);
@@ -199,39 +205,76 @@ server_create(struct sim_world *w, unsigned i)
         list_init(&s->session.resume);
 }
 
+static void
+process_create(struct sim_world *w, struct sim_server *first)
+{
+        char why[256];
+        bool fine;
+
+        options_init(&first->options);
+        first->options.value[O_l1_ttl].number = w->config.l1_ttl_us;
+        first->options.value[O_compress_min].number = UINT64_MAX;
+        first->policies = policies_create();
+        fine = w->config.mode[0] == '\0' ||
+               policies_set(first->policies, bytes_str("default"), bytes_str("mode"),
+                            bytes_str(w->config.mode), why);
+        must(fine);
+        fine = policies_resolve(first->policies, w->config.l2, w->config.l3, why);
+        must(fine);
+        first->env.l1 = l1_create((struct l1_config){
+                .bytes_max = w->config.l1_bytes > 0 ? w->config.l1_bytes : 8 << 20,
+                .partitions = 1});
+        for (unsigned i = 0; i < w->config.workers; i++)
+                env_create(w, first + i, first, i);
+}
+
+struct sim_server *
+sim_home(struct sim_world *w, struct sim_server *s, const char *key)
+{
+        unsigned n = (unsigned)(s - w->server), count = w->config.workers;
+        struct key k = key_of(bytes_str(key), s->env.key_seed);
+
+        return &w->server[n - n % count + k.hash % count];
+}
+
 void
 sim_create(struct sim_world *w, struct sim_config config)
 {
         memset(w, 0, sizeof *w);
         w->config = config;
+        if (config.workers == 0)
+                w->config.workers = 1;
+        w->servers = config.servers * w->config.workers;
+        must(w->servers <= SIM_SERVERS_MAX && w->config.workers <= SIM_WORKERS_MAX);
         w->prng.state = config.seed * 2654435761u + 1;
         w->now_us = UINT64_C(1800000000000000);
         w->l2.replid = 77;
-        for (unsigned i = 0; i < config.servers; i++)
-                server_create(w, i);
+        for (unsigned i = 0; i < w->servers; i += w->config.workers)
+                process_create(w, &w->server[i]);
 }
 
 void
 sim_destroy(struct sim_world *w)
 {
-        for (unsigned i = 0; i < w->config.servers; i++) {
+        for (unsigned i = 0; i < w->servers; i++) {
                 struct sim_server *s = &w->server[i];
 
                 queues_destroy(s->env.queues);
                 floors_destroy(s->env.floors);
                 landing_destroy(s->env.landing);
-                l1_destroy(s->env.l1);
+                if (s->env.index == 0)
+                        l1_destroy(s->env.l1);
                 table_deinit(&s->env.flights);
                 table_deinit(&s->env.writes);
                 timers_free(&s->env.timers);
-                policies_destroy(s->policies);
-                options_deinit(&s->options);
+                if (s->env.index == 0) {
+                        policies_destroy(s->policies);
+                        options_deinit(&s->options);
+                }
                 chain_free(&s->session.out);
         }
-        for (unsigned i = 0; i < SIM_KEYS_MAX; i++) {
-                blob_unref(w->l2.rows[i].blob);
-                blob_unref(w->l3.rows[i].blob);
-        }
+        sim_empty(&w->l2);
+        sim_empty(&w->l3);
         mem_free(w->heap);
 }
 
@@ -249,11 +292,14 @@ ask_finish(struct request *rq)
         a->error = op->error;
         a->version = op->version;
         a->existed = op->existed;
+        a->estimated = op->estimated;
         a->ended_us = rq->env->mono_us;
         if (op->entry.blob != NULL) {
                 struct bytes part;
-                struct blob *raw = entry_raw(&op->entry, &part);
+                struct blob *raw = op_raw(op, &part);
 
+                must(raw != NULL);
+                a->len = part.len;
                 a->version = op->state == OP_DONE ? a->version : op->entry.meta.version;
                 snprintf(a->value, sizeof a->value, "%.*s", (int)part.len, (const char *)part.at);
                 blob_unref(raw);
@@ -282,11 +328,18 @@ void
 sim_set(struct sim_server *s, const char *key, const char *value, const struct op_asked *more,
         struct sim_answer *answer)
 {
+        sim_set_bytes(s, key, bytes_str(value), more, answer);
+}
+
+void
+sim_set_bytes(struct sim_server *s, const char *key, struct bytes value,
+              const struct op_asked *more, struct sim_answer *answer)
+{
         struct op *op = ask(s, OP_SET, key, answer);
 
         if (more != NULL)
                 op->asked = *more;
-        op->asked.value = blob_copy(bytes_str(value));
+        op->asked.value = blob_copy(value);
         op->asked.value_part = blob_bytes(op->asked.value);
         request_start(op->request);
 }
