@@ -115,6 +115,8 @@ sweep_step(struct postgres *pg)
         params_i64(&pg->params, query == PG_SWEEP
                                         ? (int64_t)option_number(pg->env->options, O_l3_sweep_rows)
                                         : PG_CHUNK_ROWS);
+        if (query == PG_SWEEP)
+                params_i64(&pg->params, (int64_t)pg->env->now_us);
         pg_statement_send(&pg->small, st, &pg->params);
 }
 

@@ -181,7 +181,11 @@ keys_read(struct pg_config *c, const PQconninfoOption *given)
         static const char *const ours[][2] = {
                 {"fallback_application_name", "pannierd"},
                 {"gssencmode", "disable"}, /* asks the network for tickets, and waits */
-                {"keepalives_idle", "30"},
+                /* A host that vanished is noticed by the kernel; a frozen server answers. */
+                {"keepalives_idle", "10"},
+                {"keepalives_interval", "5"},
+                {"keepalives_count", "3"},
+                {"tcp_user_timeout", "30000"},
         };
         unsigned room = 4 + sizeof ours / sizeof ours[0];
 

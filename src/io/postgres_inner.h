@@ -36,11 +36,10 @@ enum {
         PG_NAMESPACE_MAX = 200,       /* longer ones stand hashed: an index row has its limits */
         PG_ADDRESSES_MAX = 32,        /* of all hosts of a connection string */
         PG_TROUBLE_BYTES = 256,
-        PG_CONNECT_US =
-                5000000, /* per attempt, where the connection string names no connect_timeout */
-        PG_MIGRATE_US = 120000000, /* the tables of another version may be long ones */
-        PG_SILENCE_US =
-                30000000, /* without a result, while one is due: the connection is given up */
+        PG_CONNECT_US = 5000000,     /* per attempt, unless connect_timeout says otherwise */
+        PG_MIGRATE_US = 120000000,   /* the tables of another version may be long ones */
+        PG_LINK_LOOK_US = 10000000,  /* how often a connection that works is looked at */
+        PG_SILENCE_US = 300000000,   /* without a result that is due: the connection is given up */
         PG_LARGE_IDLE_US = 60000000, /* the second connection is closed */
         PG_BACKOFF_MIN_US = 50000,
         PG_BACKOFF_MAX_US = 1000000,
@@ -329,7 +328,7 @@ struct postgres {
         char what[48], trouble[PG_TROUBLE_BYTES];
         uint64_t connects, up_since_us, rtt_us;
         bool told_down;
-        struct log_gate gate, error_gate;
+        struct log_gate gate, error_gate, large_gate;
 };
 
 void pg_answer(struct pg_slot *slot, enum tier_result result);  /* the slot is free afterwards */

@@ -159,11 +159,11 @@ pg_link_drop(struct pg_link *link, const char *why)
 {
         struct postgres *pg = link->pg;
         bool was_up = link->state == LINK_UP;
-        char text[PG_TROUBLE_BYTES];
+        char text[PG_TROUBLE_BYTES]; /* `why` may be libpq's, which goes with the connection */
         struct list *node;
+        uint64_t held;
 
-        snprintf(text, sizeof text, "%s",
-                 why); /* it may be libpq's, which goes with the connection */
+        snprintf(text, sizeof text, "%s", why);
         conn_close(link);
         link->state = LINK_WAITING;
         timer_in(link, backoff(link));
@@ -172,6 +172,8 @@ pg_link_drop(struct pg_link *link, const char *why)
                 pg->tier.up = false;
                 metric_set(pg->env->metrics, M_l3_up, 0);
                 say_down(pg, text);
+        } else if (pg->tier.up && log_every(&pg->large_gate, pg->env->mono_us, 10000000, &held)) {
+                log_warn("l3: the connection for large values: %s", text);
         }
         while ((node = list_pop(&link->sent)) != NULL) {
                 struct pg_statement *st = container_of(node, struct pg_statement, link);
@@ -316,7 +318,7 @@ pg_link_ready(struct pg_link *link)
         link->heard_us = pg->env->mono_us;
         metric_add(pg->env->metrics, M_l3_connects, 1);
         pg->connects++;
-        timer_in(link, PG_SILENCE_US / 4);
+        timer_in(link, PG_LINK_LOOK_US);
         watch_for(link, POLLIN);
         if (link->large) {
                 pg_large_link_up(pg);
@@ -386,7 +388,7 @@ timed(struct pg_link *link)
                         return;
                 }
         }
-        timer_in(link, PG_SILENCE_US / 4);
+        timer_in(link, PG_LINK_LOOK_US);
 }
 
 static void

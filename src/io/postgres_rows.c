@@ -182,6 +182,7 @@ pg_send_gets(struct postgres *pg)
                 params_array_bytes(p, bytes_of(st->slots[i]->id, sizeof st->slots[i]->id));
         }
         params_array_end(p);
+        params_i64(p, bigint(pg->env->now_us));
         pg_statement_send(&pg->small, st, p);
         return true;
 }

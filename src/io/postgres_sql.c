@@ -8,20 +8,25 @@
  * explains it was raced, and is asked again.
  * NEW gives the version itself, so it locks what stands there first; what was not there is only
  * inserted, never replaced: the one that was quicker is seen by the repetition. The clock is read
- * after the locks. */
+ * after the locks.
+ * Rows are deleted by their places: a join with a table that was not analyzed yet may read all of
+ * it. */
 #include "io/postgres_inner.h"
 
 #define NOW_US "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
+/* What is gone is gone by the shared clock, of which the caller brings an estimate, and by this
+ * one: a server whose clock is wrong neither misses nor deletes what others still see. */
+#define STATEMENT_US "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+
 #define COLUMNS "id, key, namespace, version, origin, expires_at, tombstone, value, part, size"
 
 const struct pg_query_row pg_queries[PG_QUERY_COUNT] = {
-        [PG_GET] =
-                {"SELECT id, key, version, size, part, value FROM @.entry"
-                 " WHERE id = ANY($1)"
-                 " AND expires_at > (extract(epoch FROM statement_timestamp()) * 1000000)::bigint",
-                 true,
-                 {PG_BYTEAS}},
+        [PG_GET] = {"SELECT id, key, version, size, part, value FROM @.entry"
+                    " WHERE id = ANY($1)"
+                    " AND expires_at > least($2, " STATEMENT_US ")",
+                    true,
+                    {PG_BYTEAS, PG_INT8}},
         [PG_PUT] = {"WITH given AS MATERIALIZED ("
                     " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
                     " WITH ORDINALITY AS g(" COLUMNS ", n)),"
@@ -91,33 +96,37 @@ const struct pg_query_row pg_queries[PG_QUERY_COUNT] = {
                       " WHERE f.version < excluded.version",
                       false,
                       {PG_BYTEA, PG_BYTEA, PG_INT8}},
-        [PG_FLUSH_ALL] = {"WITH page AS MATERIALIZED ("
-                          " SELECT id FROM @.entry WHERE id > $1 ORDER BY id LIMIT $3),"
-                          " gone AS (DELETE FROM @.entry e USING page p WHERE e.id = p.id"
-                          " AND NOT e.tombstone AND e.version <= $2 RETURNING 1)"
-                          " SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM page),"
-                          " (SELECT id FROM page ORDER BY id DESC LIMIT 1)",
-                          false,
-                          {PG_BYTEA, PG_INT8, PG_INT8}},
-        [PG_FLUSH_SPACE] = {"WITH page AS MATERIALIZED ("
-                            " SELECT id FROM @.entry WHERE namespace = $1 AND NOT tombstone"
-                            " AND version <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED),"
-                            " gone AS (DELETE FROM @.entry e USING page p WHERE e.id = p.id"
-                            " RETURNING 1)"
-                            " SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM page),"
-                            " NULL::bytea",
-                            false,
-                            {PG_BYTEA, PG_INT8, PG_INT8}},
+        [PG_FLUSH_ALL] =
+                {"WITH page AS MATERIALIZED ("
+                 " SELECT id, ctid AS place FROM @.entry WHERE id > $1"
+                 " ORDER BY id LIMIT $3),"
+                 " gone AS (DELETE FROM @.entry WHERE ctid = ANY (ARRAY(SELECT place FROM page))"
+                 " AND NOT tombstone AND version <= $2 RETURNING 1)"
+                 " SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM page),"
+                 " (SELECT id FROM page ORDER BY id DESC LIMIT 1)",
+                 false,
+                 {PG_BYTEA, PG_INT8, PG_INT8}},
+        [PG_FLUSH_SPACE] =
+                {"WITH page AS MATERIALIZED ("
+                 " SELECT ctid AS place FROM @.entry WHERE namespace = $1 AND NOT tombstone"
+                 " AND version <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED),"
+                 " gone AS (DELETE FROM @.entry WHERE ctid = ANY (ARRAY(SELECT place FROM page))"
+                 " RETURNING 1)"
+                 " SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM page),"
+                 " NULL::bytea",
+                 false,
+                 {PG_BYTEA, PG_INT8, PG_INT8}},
         [PG_SWEEP] =
                 {"WITH mine AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($1) AS ok),"
                  " page AS MATERIALIZED ("
-                 " SELECT id FROM @.entry WHERE (SELECT ok FROM mine)"
-                 " AND expires_at < (extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+                 " SELECT ctid AS place FROM @.entry WHERE (SELECT ok FROM mine)"
+                 " AND expires_at < least($3, " STATEMENT_US ")"
                  " ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
-                 " gone AS (DELETE FROM @.entry e USING page p WHERE e.id = p.id RETURNING 1)"
+                 " gone AS (DELETE FROM @.entry WHERE ctid = ANY (ARRAY(SELECT place FROM page))"
+                 " RETURNING 1)"
                  " SELECT (SELECT count(*) FROM gone)",
                  false,
-                 {PG_INT8, PG_INT8}},
+                 {PG_INT8, PG_INT8, PG_INT8}},
         [PG_SWEEP_CHUNKS] =
                 {"WITH mine AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($1) AS ok),"
                  " due AS MATERIALIZED ("

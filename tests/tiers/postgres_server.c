@@ -79,6 +79,7 @@ direct_close(void)
         direct = NULL;
 }
 
+/* Waits until it answers, or has ended. */
 static void
 direct_open(void)
 {
@@ -93,8 +94,9 @@ direct_open(void)
                 PQfinish(direct);
                 direct = NULL;
                 poll(NULL, 0, 10);
+                if (waitpid(server.pid, NULL, WNOHANG) == server.pid)
+                        return;
         }
-        must(direct != NULL);
 }
 
 void
@@ -124,8 +126,13 @@ server_start(void)
 
         snprintf(port, sizeof port, "%u", server.port);
         snprintf(data, sizeof data, "%s/data", server.dir);
-        server.pid = run(argv, "postgres.log");
-        direct_open();
+        /* Of one that was killed some processes may take a moment to notice; until then there is
+         * no other. */
+        for (int i = 0; i < 100 && direct == NULL; i++) {
+                server.pid = run(argv, "postgres.log");
+                direct_open();
+        }
+        must(direct != NULL);
 }
 
 /* The server's processes, the first one included. */
