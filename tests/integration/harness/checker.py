@@ -6,6 +6,7 @@ allows. A missing value is never wrong here: whoever wants to count misses does 
 Times are time.monotonic() of the client: `sent` before a request, `acked` after its reply.
 """
 import random
+import time
 
 POOL = random.Random(20).randbytes(1 << 16)  # does not compress
 HISTORY = 12  # acknowledged writes remembered for each key
@@ -58,6 +59,13 @@ class Outages:
         return acked
 
 
+    def told(self, since):
+        """As text, in seconds since a moment."""
+        times = [t - since if t else float("inf") for t in self.array if t]
+        return ", ".join(f"{times[i]:.1f} to {times[i + 1]:.1f}" if i + 1 < len(times) else f"from {times[i]:.1f}"
+                         for i in range(0, len(times), 2))
+
+
 class Checker:
     def __init__(self, l1_ttl_s, slack_s=1.0, expiry_slack_s=0.15, outages=None, flush_s=1.5):
         self.l1_ttl_s, self.slack_s, self.expiry_slack_s = l1_ttl_s, slack_s, expiry_slack_s
@@ -68,6 +76,7 @@ class Checker:
         self.expiry = {}   # (key, generation) -> when it must be gone
         self.seen = {}     # (server, key) -> newest generation read there
         self.violations = []
+        self.begun = time.monotonic()
 
     def next_generation(self, key):
         g = self.issued.get(key, 0) + 1
@@ -87,32 +96,34 @@ class Checker:
         """A value was answered to a request sent at that moment; returns its generation."""
         generation = read_value(key, value)
         if generation is None:
-            self._wrong("not a value of this key", server, key, repr(value[:60]))
+            self._wrong("not a value of this key", server, key, repr(value[:60]), sent)
             return None
         if generation > self.issued.get(key, 0):
-            self._wrong("a generation never written", server, key, generation)
+            self._wrong("a generation never written", server, key, generation, sent)
             return generation
         gone_at = self.expiry.get((key, generation))
         if gone_at is not None and sent > gone_at + self.expiry_slack_s:
-            self._wrong("expired", server, key, f"{generation}, {sent - gone_at:.3f} s after its end")
+            self._wrong("expired", server, key, f"{generation}, {sent - gone_at:.3f} s after its end", sent)
         for g, writer, acked, deleted in self.acked.get(key, ()):
             if g <= generation:
                 continue
             kind = "deleted, and came back" if deleted else "older than acknowledged"
             if writer == server:
                 self._wrong(kind + " by this server", server, key,
-                            f"{generation}, but {g} was acknowledged {sent - acked:.3f} s before")
+                            f"{generation}, but {g} was acknowledged {sent - acked:.3f} s before", sent)
                 break
             known = self.outages.reaches_others(acked, self.flush_s)
             if known is not None and sent > known + self.l1_ttl_s + self.slack_s:
                 self._wrong(kind + " by another, longer ago than L1 may keep", server, key,
-                            f"{generation}, but {g} was acknowledged {sent - acked:.3f} s before")
+                            f"{generation}, but {g} was acknowledged {sent - acked:.3f} s before", sent)
                 break
         if generation < self.seen.get((server, key), 0):
-            self._wrong("went back on one server", server, key, f"{generation} after {self.seen[(server, key)]}")
+            self._wrong("went back on one server", server, key, f"{generation} after {self.seen[(server, key)]}", sent)
         self.seen[(server, key)] = generation
         return generation
 
-    def _wrong(self, what, server, key, detail):
+    def _wrong(self, what, server, key, detail, sent):
         if len(self.violations) < 50:
-            self.violations.append(f"{what}: server {server}, key {key.decode()}, {detail}")
+            outages = self.outages.told(self.begun)
+            self.violations.append(f"{what}: server {server}, key {key.decode()}, {detail}; at {sent - self.begun:.2f} s"
+                                   + (f", outages {outages}" if outages else ""))
