@@ -452,10 +452,12 @@ reap(struct uring_loop *l)
                         complete(l, &cqe);
                 }
                 io_uring_cq_advance(&l->ring, n);
-                if (l->buffers_back > 0)
-                        io_uring_buf_ring_advance(l->buffers, l->buffers_back);
-                l->buffers_back = 0;
         }
+        /* Not before: who sends as fast as we look would keep us here, and what came for a stream
+         * that was paused meanwhile would be kept without end. */
+        if (l->buffers_back > 0)
+                io_uring_buf_ring_advance(l->buffers, l->buffers_back);
+        l->buffers_back = 0;
 }
 
 /* ---- The kind's functions ---- */
