@@ -1,6 +1,7 @@
-/* mem: the allocator behind everything, and the count of what is in use. Owns: the one counter.
- * Limit: the address space; mem_alloc() ends the process there, mem_try_alloc() says NULL. Not
- * here: pools, budgets (their owners keep them). */
+/* mem: the allocator behind everything, and the count of what is in use. Owns: the one counter, and
+ * the ceiling. Limit: the address space; mem_alloc() ends the process there, mem_try_alloc() says
+ * NULL, at the ceiling already: values that wait, are unpacked or unsent have no budget each of
+ * their own, but all together stop there. Not here: pools, budgets (their owners keep them). */
 #include "base/mem.h"
 
 #include <malloc.h>
@@ -12,6 +13,7 @@
 /* One counter for the process: the budget is the process's, and threads free what others
  * allocated. */
 static _Atomic uint64_t in_use;
+static _Atomic uint64_t ceiling = UINT64_MAX;
 
 static void *
 counted(void *p)
@@ -24,13 +26,20 @@ counted(void *p)
 void *
 mem_try_alloc(size_t size)
 {
+        /* Threads may pass it together, by a block each. */
+        if (size > MEM_SMALL) {
+                uint64_t most = atomic_load_explicit(&ceiling, memory_order_relaxed);
+
+                if (size > most || mem_in_use() > most - size)
+                        return NULL;
+        }
         return counted(malloc(size ? size : 1));
 }
 
 void *
 mem_alloc(size_t size)
 {
-        void *p = mem_try_alloc(size);
+        void *p = counted(malloc(size ? size : 1));
 
         must(p != NULL);
         return p;
@@ -75,4 +84,16 @@ uint64_t
 mem_in_use(void)
 {
         return atomic_load_explicit(&in_use, memory_order_relaxed);
+}
+
+void
+mem_ceiling_set(uint64_t bytes)
+{
+        atomic_store_explicit(&ceiling, bytes, memory_order_relaxed);
+}
+
+bool
+mem_is_short(void)
+{
+        return mem_in_use() > atomic_load_explicit(&ceiling, memory_order_relaxed);
 }

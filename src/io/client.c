@@ -3,9 +3,11 @@
  *
  * Input is only noted while the loop dispatches; clients_consume() gives it to the session, once
  * the session's `need` is there. Bounds: input beyond INPUT_HIGH that the session does not take,
- * and output beyond OUTPUT_HIGH that the peer does not take, pause the stream; [server] output-max
- * closes it; [server] input-max (of all clients, an equal share for each worker) refuses who would
- * go past it.
+ * and output beyond LIMIT_OUTPUT_BYTES that the peer does not take, pause the stream. Output beyond
+ * [server] output-max closes who has taken nothing of it since the last reply. [server] input-max
+ * is for all clients, an equal share for each worker: it refuses who would go past it, and then
+ * closes who stopped in the middle of a request IDLE_US ago, as they would keep everybody out; the
+ * first INPUT_FREE bytes of each are not counted, so that small requests always have room.
  *
  * A session that is through (QUIT, a malformed frame) is answered, then the stream is shut down for
  * writing and lingers until the peer closes, at most LINGER_US: closing at once with bytes unread
@@ -18,18 +20,22 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "request/request.h"
 #include "request/session.h"
 
 #define LINGER_US   UINT64_C(1000000)
+#define IDLE_US     LIMIT_UPLOAD_IDLE_US
 #define COMPLAIN_US UINT64_C(10000000)
 
+#define NOT_OVER UINT64_MAX
+
 enum {
-        OUTPUT_HIGH = 1 << 20,
-        OUTPUT_LOW = 1 << 18,
+        OUTPUT_LOW = LIMIT_OUTPUT_BYTES / 4,
         INPUT_HIGH = 1 << 18,
+        INPUT_FREE = 16384,
         INPUT_KEEP = 4096, /* an idle client keeps no larger buffer */
 };
 
@@ -42,10 +48,13 @@ struct client {
         size_t need;        /* the session has no use for less */
         size_t charged;     /* to input_bytes */
         uint64_t sent_seen; /* of stream.sent_bytes, already in the metrics */
-        bool fresh;         /* there is something that the session has not looked at */
-        bool blocked;       /* the session waits for what went before */
-        bool full;          /* output is above its mark and not yet below the lower one */
-        bool eof;           /* the peer sends no more */
+        uint64_t
+                sent_over; /* stream.sent_bytes when output-max was found exceeded; else NOT_OVER */
+        uint64_t heard_us; /* when bytes came last */
+        bool fresh;        /* there is something that the session has not looked at */
+        bool blocked;      /* the session waits for what went before */
+        bool full;         /* output is above its mark and not yet below the lower one */
+        bool eof;          /* the peer sends no more */
         bool lingering;
         struct chain dying; /* what was unsent when the session ended: the kernel may hold it */
         struct timer timer;
@@ -136,7 +145,7 @@ client_throttle(struct client *c)
         size_t out = c->session.out.bytes;
         bool crowded;
 
-        if (out > OUTPUT_HIGH)
+        if (out > LIMIT_OUTPUT_BYTES)
                 c->full = true;
         else if (out <= OUTPUT_LOW)
                 c->full = false;
@@ -195,7 +204,9 @@ client_afford(struct client *c, size_t bytes)
         struct env *env = c->of->env;
         uint64_t most = option_number(env->options, O_input_max) / env->count;
 
+        bytes = bytes > INPUT_FREE ? bytes : 0;
         if (bytes > c->charged && c->of->input_bytes + (bytes - c->charged) > most) {
+                c->of->crowded = true;
                 client_no_memory(c);
                 return false;
         }
@@ -211,6 +222,7 @@ client_input(struct stream *stream, struct bytes in)
 
         metric_add(c->of->env->metrics, M_bytes_in, in.len);
         c->session.got_bytes += in.len;
+        c->heard_us = c->of->env->mono_us;
         if (c->session.closing || c->lingering ||
             !client_afford(c, after > c->need ? after : c->need))
                 return;
@@ -297,6 +309,7 @@ clients_open(struct clients *cs, int fd, const char *peer)
         c->stream.owner = &client_owner;
         c->stream.out = &c->session.out;
         c->stream.quiet = true;
+        c->sent_over = NOT_OVER;
         list_init(&c->input);
         task_init(&c->task, client_linger_over);
         list_push(&cs->all, &c->all);
@@ -333,11 +346,28 @@ client_resume(struct client *c)
         client_settle(c);
 }
 
+/* Somebody was refused: room is made for the next by those that keep it for nothing. Who waits for
+ * us is not idle. */
+static void
+clients_drop_idle(struct clients *cs)
+{
+        cs->crowded = false;
+        list_each_safe (node, &cs->all) {
+                struct client *c = container_of(node, struct client, all);
+
+                if (c->charged > 0 && c->session.waiting == 0 && !c->stream.closing && !c->full &&
+                    cs->env->mono_us - c->heard_us > IDLE_US)
+                        client_no_memory(c);
+        }
+}
+
 void
 clients_consume(struct clients *cs)
 {
         struct list turn, *node;
 
+        if (cs->crowded)
+                clients_drop_idle(cs);
         while ((node = list_pop(&cs->env->resume)) != NULL) {
                 struct session *s = container_of(node, struct session, resume);
 
@@ -353,6 +383,17 @@ clients_consume(struct clients *cs)
         }
 }
 
+/* More than output-max is unsent. One that reads may be behind what it asked for at once. */
+static bool
+client_lets_pile_up(struct client *c)
+{
+        bool over = c->session.out.bytes > option_number(c->of->env->options, O_output_max);
+        bool stands = over && c->sent_over == c->stream.sent_bytes;
+
+        c->sent_over = over ? c->stream.sent_bytes : NOT_OVER;
+        return stands;
+}
+
 static void
 client_flush(struct client *c)
 {
@@ -361,7 +402,7 @@ client_flush(struct client *c)
 
         if (c->stream.closing)
                 return;
-        if (c->session.out.bytes > option_number(env->options, O_output_max)) {
+        if (client_lets_pile_up(c)) {
                 if (log_every(&c->of->complaint, env->mono_us, COMPLAIN_US, &held))
                         log_warn("client %s does not read its replies: output-max is reached, the "
                                  "connection is closed (%llu such since the last line)",

@@ -15,6 +15,7 @@ struct clients { /* embedded by the worker; fields belong to client.c */
         uint64_t input_bytes;  /* env->input_bytes points here */
         _Atomic unsigned open; /* read by others; clients_expect() counts in advance */
         bool draining;
+        bool crowded; /* a client was refused for want of input-max */
         struct log_gate complaint;
 };
 

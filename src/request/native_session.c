@@ -264,7 +264,7 @@ native_consume(struct session *s, struct bytes in)
                 enum native_read read;
                 size_t n = 0;
 
-                if (s->waiting >= LIMIT_WAITING) {
+                if (s->waiting >= LIMIT_WAITING || session_is_crowded(s)) {
                         got.blocked = s->blocked = true;
                         break;
                 }
@@ -277,7 +277,7 @@ native_consume(struct session *s, struct bytes in)
                         native_malformed(ns, &f, "header", &fault);
                         break;
                 }
-                if (turn == LIMIT_TURN_COMMANDS) {
+                if (turn == LIMIT_TURN_COMMANDS || s->out.bytes > LIMIT_OUTPUT_BYTES) {
                         got.again = true;
                         break;
                 }

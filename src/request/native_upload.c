@@ -81,7 +81,7 @@ upload_judge(const struct native_session *ns, uint64_t id, const struct native_i
         if (ns->uploads_open >= LIMIT_UPLOADS)
                 return (struct native_refusal){ERR_REFUSED,
                                                "two uploads are open on this connection already"};
-        if (*env->input_bytes + length > option_number(env->options, O_input_max))
+        if (*env->input_bytes + length > option_number(env->options, O_input_max) / env->count)
                 return (struct native_refusal){ERR_BUSY_MEMORY, NULL};
         return (struct native_refusal){OK, NULL};
 }

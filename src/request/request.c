@@ -78,10 +78,27 @@ session_deliver(struct session *s)
 
                 if (!rq->done)
                         break;
+                s->held_bytes -= rq->held_bytes;
                 chain_splice(&s->out, &rq->reply);
                 request_free(rq);
         }
         session_flush(s);
+}
+
+static void
+request_count_held(struct request *rq)
+{
+        rq->session->held_bytes += rq->reply.bytes - rq->held_bytes;
+        rq->held_bytes = rq->reply.bytes;
+}
+
+void
+session_count_held(struct session *s)
+{
+        struct request *last = container_of(s->requests.prev, struct request, in_session);
+
+        if (!list_empty(&s->requests) && last->done)
+                request_count_held(last);
 }
 
 static void
@@ -105,6 +122,7 @@ request_complete(struct request *rq)
                 request_free(rq);
                 session_flush(s);
         } else {
+                request_count_held(rq);
                 session_deliver(s);
         }
         if (s->blocked && list_empty(&s->resume))

@@ -19,6 +19,7 @@ struct request {
         enum request_access access;
         bool done;                 /* reply is complete, waits for those before it */
         struct chain reply;
+        size_t held_bytes;         /* of reply: what session.held_bytes counts of it */
         void (*finish)(struct request *rq); /* appends the reply to rq->reply (RESP) or sends it (native) */
         unsigned ops_count, ops_open;
         struct op *ops;            /* ops_count of them, behind the request */
@@ -45,6 +46,8 @@ void request_op_done(struct op *op);
 /* RESP: where the reply of a command goes that finishes at once: the session's output, or, behind waiting ones, a place of its own
  * in the order. Valid until the next call of anything else here. */
 struct chain *request_out(struct session *s);
+/* RESP: counts what was appended to request_out() behind a waiting command. */
+void session_count_held(struct session *s);
 /* The peer has gone: done requests are freed, the others let go of the session. */
 void session_abandon_requests(struct session *s);
 /* RESP: may this command start now? Reads overlap reads and writes overlap writes; a change of kind waits for those before, so that

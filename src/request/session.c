@@ -1,12 +1,14 @@
 /* request/session.c: a conversation's first byte, and the RESP side of it: bytes -> commands, in
  * order, a bounded number a turn. Owns: the parser, the session's output, its place on the env's
  * lists. Borrows: the input until return.
- * Limits: LIMIT_TURN_COMMANDS, LIMIT_WAITING. Not here: the socket (io), the native side
+ * Limits: LIMIT_TURN_COMMANDS, LIMIT_WAITING, LIMIT_OUTPUT_BYTES: replies that are unsent, or wait
+ * for those before them, end the turn. Not here: the socket (io), the native side
  * (native.c), the commands (command.c, cmd_*.c). */
 #include "request/session.h"
 
 #include <stdio.h>
 
+#include "base/limits.h"
 #include "base/mem.h"
 #include "base/units.h"
 #include "request/command.h"
@@ -140,6 +142,12 @@ session_command(struct session *s)
         return command_run(s, s->parser);
 }
 
+bool
+session_is_crowded(struct session *s)
+{
+        return s->waiting > 0 && (s->held_bytes > LIMIT_OUTPUT_BYTES || mem_is_short());
+}
+
 static struct intake
 resp_consume(struct session *s, struct bytes in)
 {
@@ -148,8 +156,12 @@ resp_consume(struct session *s, struct bytes in)
         for (unsigned turn = 0; !s->closing; turn++) {
                 struct resp_parsed parsed;
 
-                if (turn == LIMIT_TURN_COMMANDS) {
+                if (turn == LIMIT_TURN_COMMANDS || s->out.bytes > LIMIT_OUTPUT_BYTES) {
                         r.again = r.consumed < in.len;
+                        return r;
+                }
+                if (session_is_crowded(s)) {
+                        r.blocked = s->blocked = true;
                         return r;
                 }
                 parsed = resp_parse(s->parser, bytes_from(in, r.consumed));
@@ -175,6 +187,7 @@ resp_consume(struct session *s, struct bytes in)
                         }
                         break;
                 }
+                session_count_held(s);
                 r.consumed += parsed.consumed;
                 resp_next(s->parser);
         }

@@ -22,6 +22,7 @@ struct session {
         bool closing;             /* no more input; the loop closes it when `out` is sent */
         struct list requests;     /* unfinished, in order of arrival (request.in_session) */
         unsigned waiting;         /* of them that wait */
+        size_t held_bytes;        /* RESP: of replies that are done and stand behind others that are not */
         unsigned reads, writes;   /* RESP: waiting commands of each kind; see session_admits() */
         bool blocked;             /* its next command waits for those before it: comes back by env->resume */
         struct list flush, resume;
@@ -46,6 +47,9 @@ struct intake {
 /* Parses and executes what is complete at the front of `in`: contiguous bytes, borrowed until return. Anything that waits has
  * been copied. After s->closing nothing is consumed. */
 struct intake session_consume(struct session *s, struct bytes in);
+
+/* Its waiting commands hold as much as they may: it goes on when one of them is answered. */
+bool session_is_crowded(struct session *s);
 
 /* Output was appended: the loop is to send it. */
 static inline void

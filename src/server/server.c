@@ -34,6 +34,7 @@ enum {
         DESCRIPTORS_SPARE = 64,
         DESCRIPTORS_A_THREAD = 16,
         DRAIN_POLL_MS = 10,
+        MEMORY_BESIDE = 64 << 20,
         WHY_BYTES = 256,
 };
 
@@ -92,6 +93,16 @@ descriptors_raise(const struct options *o)
         limit.rlim_cur = need;
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
                 log_warn("cannot raise the limit of open files: %s", strerror(errno));
+}
+
+/* All that may be in use before large requests are refused: each option's own bound, and what the
+ * process takes beside them. */
+static void
+memory_bound(const struct options *o)
+{
+        mem_ceiling_set(option_number(o, O_memory) + option_number(o, O_input_max) +
+                        option_number(o, O_output_max) + option_number(o, O_queue_max) +
+                        MEMORY_BESIDE);
 }
 
 static void
@@ -286,6 +297,7 @@ reload(struct server *s)
                 return;
         }
         s->config = next;
+        memory_bound(&next->options);
         atomic_store(&s->crew.config, next);
         for (unsigned i = 0; i < s->crew.count; i++)
                 worker_adopt(&s->crew.workers[i]);
@@ -415,6 +427,7 @@ server_run(struct config *config, const struct config_input *input)
                 snprintf(s->why, sizeof s->why, "signalfd: %s", strerror(errno));
         else if (sockets_open(s)) {
                 memory_judge(config);
+                memory_bound(&config->options);
                 descriptors_raise(&config->options);
                 crew_make(s);
                 if (crew_start(s) && admin_begin(s))

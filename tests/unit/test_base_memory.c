@@ -158,3 +158,27 @@ Test(blob, shrinking_a_shared_one_is_a_bug, .signal = SIGABRT)
 
         blob_shrink(blob_ref(b), 2);
 }
+
+/* A stranger's sizes end at the ceiling; what is small, or our own, does not. */
+Test(mem, ceiling_refuses_large_blocks_only)
+{
+        void *held, *p;
+
+        held = mem_try_alloc(100000);
+        cr_assert_not_null(held);
+        mem_ceiling_set(mem_in_use() + 50000);
+        cr_expect_not(mem_is_short());
+        cr_expect_null(mem_try_alloc(100000));
+        cr_expect_null(mem_try_alloc(SIZE_MAX));
+        p = mem_try_alloc(40000);
+        cr_expect_not_null(p);
+        mem_free(p);
+        p = mem_alloc(200000);
+        cr_expect(mem_is_short());
+        cr_expect_null(mem_try_alloc(MEM_SMALL + 1));
+        mem_free(mem_try_alloc(MEM_SMALL));
+        mem_free(p);
+        cr_expect_not(mem_is_short());
+        mem_ceiling_set(UINT64_MAX);
+        mem_free(held);
+}
