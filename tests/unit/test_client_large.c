@@ -485,5 +485,11 @@ Test(client_large, a_batch_longer_than_four_values_is_refused)
         answer_batch(&f, id, NATIVE_MORE, 5, &items);
         expect_reply(&f, id, PN_ERROR, NULL);
         cr_assert_eq(fake_expect(&f, NATIVE_OP_CANCEL), id);
+        cr_assert_eq(pn_append_mget(f.c, keys, 1, &id), PN_OK);
+        fake_expect(&f, NATIVE_OP_MGET);
+        put_item(&items, NATIVE_HIT, MIB + 1, "");
+        answer_batch(&f, id, NATIVE_MORE, 1, &items);
+        expect_reply(&f, id, PN_ERROR, NULL);
+        cr_assert_eq(fake_expect(&f, NATIVE_OP_CANCEL), id);
         fake_end(&f);
 }

@@ -195,13 +195,13 @@ Test(client_link, an_idle_connection_is_not_silent)
         struct fake f;
         uint64_t id;
 
-        opts.dead_us = 1 * MILLI;
+        opts.deadline_us = 2 * MILLI;
+        opts.dead_us = 300 * MILLI;
         fake_begin(&f, opts);
-        usleep(5 * MILLI);
+        usleep(350 * MILLI);
         id = ask_get(&f, "a");
-        usleep(5 * MILLI);
-        fake_hit(&f, id, "v");
-        expect_reply(&f, id, PN_HIT, NULL);
+        cr_assert_eq(pn_wait(f.c, id, NULL), PN_TIMEOUT);
+        cr_expect_eq(pn_append_get(f.c, "b", 1, NULL), PN_OK); /* 2 ms are not 300 */
         fake_end(&f);
 }
 
