@@ -10,6 +10,8 @@
 
 static const char *const modes[] = {"l2", "behind", "through", "behind" /* with L3 alone */};
 static const char *broken = "";
+static struct sim_store old; /* what Redis held some time ago */
+static bool have_old;
 
 static void
 ask_lifetime(struct ask *a, struct op_asked *more)
@@ -109,26 +111,17 @@ evict(struct bytes key)
                 sim_forget(&w.l2, key);
 }
 
+/* Redis comes back empty, or as it was when it was last looked at. */
 static void
 fail_over(void)
 {
-        static struct sim_store old;
-        static bool have;
-
-        if (have) {
-                sim_fail_over(&w, &old);
-                sim_empty(&old);
-                have = false;
-        } else if (prng_below(&w.prng, 2) == 0) {
-                sim_fail_over(&w, NULL);
-        } else if (asked < ASKS / 2) {
+        if (!have_old && prng_below(&w.prng, 2) == 0) {
                 sim_copy(&old, &w.l2);
-                have = true;
+                have_old = true;
+                return;
         }
-        if (asked >= ASKS / 2) { /* nothing is kept beyond the run */
-                sim_empty(&old);
-                have = false;
-        }
+        sim_fail_over(&w, have_old ? &old : NULL);
+        have_old = false;
 }
 
 static void
@@ -224,6 +217,8 @@ run(uint64_t seed)
         }
         oracle_end();
         sim_destroy(&w);
+        sim_empty(&old);
+        have_old = false;
         if (failures > before)
                 fprintf(stderr, "replay: random_runs --seed %llu\n", (unsigned long long)seed);
 }
