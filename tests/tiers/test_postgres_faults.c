@@ -1,6 +1,9 @@
 /* test_postgres_faults: a server that is down, frozen, killed, behind a pooler, not ours, or
  * whose schema is not as it should be. */
+#include <arpa/inet.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "postgres_harness.h"
@@ -218,6 +221,9 @@ comes_up(struct bench *b, const char *url)
 static void
 test_addresses(struct bench *b)
 {
+        int silent = socket(AF_INET, SOCK_STREAM, 0);
+        struct sockaddr_in at = {.sin_family = AF_INET};
+        socklen_t len = sizeof at;
         char url[700];
 
         snprintf(url, sizeof url, "postgresql://pannier@localhost:%u/postgres", server.port);
@@ -231,11 +237,15 @@ test_addresses(struct bench *b)
                  " target_session_attrs=read-write",
                  server.dir, server.port);
         comes_up(b, url);
-        /* 192.0.2.1 is nobody's: it says nothing at all, and libpq alone would wait for ever. */
-        snprintf(url, sizeof url,
-                 "host=192.0.2.1,localhost port=%u user=pannier dbname=postgres connect_timeout=1"
-                 " sslmode=disable application_name=elsewhere",
-                 server.port);
+        /* One takes the connection and says nothing at all; libpq alone would wait for ever. */
+        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        must(bind(silent, (struct sockaddr *)&at, sizeof at) == 0);
+        must(listen(silent, 8) == 0 && getsockname(silent, (struct sockaddr *)&at, &len) == 0);
+        snprintf(
+                url, sizeof url,
+                "host=127.0.0.1,localhost port=%u,%u user=pannier dbname=postgres connect_timeout=1"
+                " sslmode=disable application_name=elsewhere",
+                ntohs(at.sin_port), server.port);
         comes_up(b, url);
         /* Of several, the one that takes writes. */
         sql("ALTER ROLE pannier SET default_transaction_read_only = on");
@@ -253,6 +263,7 @@ test_addresses(struct bench *b)
                 check(bench_up(b, second, true, 5 * SECOND));
                 postgres_tier_destroy(second);
         }
+        close(silent);
 }
 
 static void
