@@ -357,6 +357,7 @@ way_run(const struct test_case *cases, const char *only, enum io_choice io, bool
                 fprintf(stderr, "# it does not come up: %s\n", tier_trouble(b.tier));
                 must(!"up");
         }
+        must(inside(b.tier)->small.pooled == pooled);
         for (const struct test_case *c = cases; c->name != NULL; c++) {
                 if ((c->direct_only && pooled) ||
                     (only != NULL && strncmp(c->name, only, strlen(only)) != 0))

@@ -21,18 +21,25 @@ struct server server;
 static PGconn *direct;
 static PGresult *direct_result;
 
-static unsigned
-free_port(void)
+/* Two at once, or they might be the same. */
+static void
+free_ports(unsigned *one, unsigned *other)
 {
-        struct sockaddr_in at = {.sin_family = AF_INET};
-        socklen_t len = sizeof at;
-        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        unsigned *ports[2] = {one, other};
+        int fds[2];
 
-        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        must(bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
-        must(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
-        close(fd);
-        return ntohs(at.sin_port);
+        for (int i = 0; i < 2; i++) {
+                struct sockaddr_in at = {.sin_family = AF_INET};
+                socklen_t len = sizeof at;
+
+                fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+                at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+                must(bind(fds[i], (struct sockaddr *)&at, sizeof at) == 0);
+                must(getsockname(fds[i], (struct sockaddr *)&at, &len) == 0);
+                *ports[i] = ntohs(at.sin_port);
+        }
+        close(fds[0]);
+        close(fds[1]);
 }
 
 void
@@ -40,8 +47,7 @@ server_setup(void)
 {
         must(getenv("PG_DIR") != NULL && getenv("PG_SERVER") != NULL);
         snprintf(server.dir, sizeof server.dir, "%s", getenv("PG_DIR"));
-        server.port = free_port();
-        server.bouncer_port = free_port();
+        free_ports(&server.port, &server.bouncer_port);
 }
 
 static int
