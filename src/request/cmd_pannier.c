@@ -1,6 +1,7 @@
 /* request/cmd_pannier.c: the PN commands: what Redis has no words for. Owns nothing that outlives
- * the call: tags are the request's. Limits: LIMIT_TAGS, LIMIT_TAG_BYTES. Not here yet: leases
- * (LEASE and WAIT are refused), priorities. */
+ * the call: tags are the request's.
+ * Limits: LIMIT_TAGS, LIMIT_TAG_BYTES. Not here yet: leases (LEASE and WAIT are refused),
+ * priorities. */
 #include <stdio.h>
 
 #include "base/mem.h"

@@ -1,6 +1,6 @@
 /* request/cmd_string.c: the commands that carry values: GET and SET in their forms. Owns nothing
- * that outlives the call: what waits is the request's. Not here: where a value comes from and goes
- * to (op_get.c, op_write.c). */
+ * that outlives the call: what waits is the request's.
+ * Not here: where a value comes from and goes to (op_get.c, op_write.c). */
 #include "base/mem.h"
 #include "request/command.h"
 

@@ -1,9 +1,8 @@
 /* request/command.c: the table of RESP commands, and what all of them share: finding one, its
- * arity, when it may start, its keys, its requests, its errors.
- * Owns nothing. Borrows the arguments until the command's start returns: what waits is copied into
- * the request.
- * Limits: LIMIT_BATCH_KEYS keys, LIMIT_KEY_BYTES, [server] value-max. Not here: what each command
- * does (cmd_*.c). */
+ * arity, when it may start, its keys, its requests, its errors. Owns nothing. Borrows the arguments
+ * until the command's start returns: what waits is copied into the request.
+ * Limits: LIMIT_BATCH_KEYS keys, LIMIT_KEY_BYTES, [server] value-max.
+ * Not here: what each command does (cmd_*.c). */
 #include "request/command.h"
 
 #include <stdarg.h>

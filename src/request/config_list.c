@@ -1,5 +1,5 @@
-/* request/config_list.c: see config_list.h. Owns nothing. Limit: a pattern of PATTERN_MAX bytes
- * (no name is as long). */
+/* request/config_list.c: see config_list.h. Owns nothing.
+ * Limit: a pattern of PATTERN_MAX bytes (no name is as long). */
 #include "request/config_list.h"
 
 #include <inttypes.h>

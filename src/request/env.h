@@ -1,5 +1,6 @@
-/* request/env.h: what a request may use: one env a worker, made by src/server (or by a test), injected everywhere.
- * Everything here belongs to the worker's thread, except l1 (locks) and what is read-only. */
+/* request/env.h: what a request may use: one env a worker, made by src/server (or by a test),
+ * injected everywhere. Everything here belongs to the worker's thread, except l1 (locks) and what
+ * is read-only. */
 #ifndef PN_REQUEST_ENV_H
 #define PN_REQUEST_ENV_H
 
@@ -20,8 +21,8 @@
 struct floors;
 struct queues;
 
-/* Work that takes long and needs nothing but memory (compressing, checking a large value): done by `work` on a
- * helper thread, then the owner's task is ready. */
+/* Work that takes long and needs nothing but memory (compressing, checking a large value): done by
+ * `work` on a helper thread, then the owner's task is ready. */
 struct job {
         struct list link;
         struct task *owner;
@@ -38,11 +39,12 @@ struct facts { /* about the process, for INFO and the like; read-only */
 struct env {
         unsigned index, count;      /* this worker among all */
         struct env *const *workers; /* all of them; a key's home is workers[hash % count] */
-        uint64_t mono_us, now_us, wall_us; /* read once a turn: monotonic; the shared clock's estimate; wall clock */
+        uint64_t mono_us, now_us,
+                wall_us; /* read once a turn: monotonic; the shared clock's estimate; wall clock */
 
-        struct list ready;          /* tasks to advance */
-        struct list flush;          /* sessions with output to send (session.flush) */
-        struct list resume;         /* sessions whose input may be parsed again (session.resume) */
+        struct list ready;  /* tasks to advance */
+        struct list flush;  /* sessions with output to send (session.flush) */
+        struct list resume; /* sessions whose input may be parsed again (session.resume) */
         struct timers timers;
         struct prng prng;
 
@@ -51,7 +53,7 @@ struct env {
         const struct facts *facts;
         struct metrics *metrics;
         struct metrics *const *all_metrics; /* `count` of them */
-        uint64_t origin;            /* this process' id in envelopes */
+        uint64_t origin;                    /* this process' id in envelopes */
         uint64_t key_seed;
 
         struct shared_clock clock;
@@ -60,15 +62,17 @@ struct env {
         struct floors *floors;
         struct queues *queues;
         struct table flights;
-        struct table writes;        /* ops that are writing to L2 (op.writing) */
-        uint64_t seen;              /* the newest version of anything that was written or heard of */
+        struct table writes; /* ops that are writing to L2 (op.writing) */
+        uint64_t seen;       /* the newest version of anything that was written or heard of */
         uint64_t next_session_id;
-        struct log_gate hostile;    /* of the lines about what strangers send */
-        uint64_t *input_bytes;      /* of all sessions of this worker, against [server] input-max */
+        struct log_gate hostile; /* of the lines about what strangers send */
+        uint64_t *input_bytes;   /* of all sessions of this worker, against [server] input-max */
 
-        struct tier *l2, *l3;       /* NULL when not configured */
+        struct tier *l2, *l3; /* NULL when not configured */
 
-        void (*post)(struct env *to, struct task *task); /* makes the task ready on another worker; from any thread */
+        void (*post)(
+                struct env *to,
+                struct task *task); /* makes the task ready on another worker; from any thread */
         void (*offload)(struct env *env, struct job *job);
         void (*shut_down)(struct env *env); /* what SIGTERM does */
 };

@@ -1,4 +1,5 @@
-/* request/floors.c: see floors.h. Owns the names; one table a worker, so no locks: news for the others is posted.
+/* request/floors.c: see floors.h. Owns the names; one table a worker, so no locks: news for the
+ * others is posted.
  * Limit: the number of namespaces ever invalidated as a whole; each takes its name and 48 bytes.
  * Not here: who decides to invalidate (queues.c, op_flush.c). */
 #include "request/floors.h"

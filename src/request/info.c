@@ -1,6 +1,6 @@
 /* request/info.c: INFO: what Redis' tools parse, under their names, and what is Pannier's own.
- * Reads counters of all workers; tiers are told as this worker sees them. Owns nothing. Not here:
- * numbers that would need a system call; they are left out. */
+ * Reads counters of all workers; tiers are told as this worker sees them. Owns nothing.
+ * Not here: numbers that would need a system call; they are left out. */
 #include "request/info.h"
 
 #include <inttypes.h>

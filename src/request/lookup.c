@@ -1,8 +1,10 @@
-/* request/lookup.c: a flight (design: "looking up"): L2, and beside its answer what is still unsent; then L3; promotion on
- * the way back. The deadline is the tiers', not the leader's: who leaves takes nobody down.
- * Owns: struct lookup, its copy of the key, references of what it found. Borrows: its followers.
- * Limit: LIMIT_FLIGHTS a worker. Not here: L1's answer (op_get.c), who may have the result (op_get.c compares at the
- * hand-over). */
+/* request/lookup.c: a flight (ARCHITECTURE.md, "Looking up"): L2, and beside its answer what is still
+ * unsent; then L3; promotion on the way back. The deadline is the tiers', not the leader's: who
+ * leaves takes nobody down.
+ * Owns: struct lookup, its copy of the key, references of what it found.
+ * Borrows: its followers.
+ * Limit: LIMIT_FLIGHTS a worker.
+ * Not here: L1's answer, who may have the result (op_get.c compares at the hand-over). */
 #include "request/lookup.h"
 
 #include "base/limits.h"
@@ -106,7 +108,8 @@ lookup_large_bytes(const struct lookup *l)
         return l->found.blob != NULL ? l->found.blob->len : l->call.large_bytes;
 }
 
-/* Hands `e` (NULL: none) to every follower and ends. `complete`: every tier that could know was heard. */
+/* Hands `e` (NULL: none) to every follower and ends. `complete`: every tier that could know was
+ * heard. */
 static void
 lookup_end(struct lookup *l, struct env *env, const struct entry *e, enum op_tier tier,
            bool complete)
@@ -156,7 +159,8 @@ open_work(struct job *job)
         l->opened = envelope_open(l->key.text, l->call.found, l->value_max, &l->found);
 }
 
-/* Opens what the call found, on the helper thread where it is large; true when that is done already. */
+/* Opens what the call found, on the helper thread where it is large; true when that is done
+ * already. */
 static bool
 lookup_open(struct lookup *l, struct env *env)
 {
@@ -239,8 +243,9 @@ lookup_end_unsent(struct lookup *l, struct env *env, bool complete)
         lookup_end(l, env, value ? &l->unsent : NULL, OP_TIER_QUEUE, complete);
 }
 
-/* A tier was asked (e: what it holds) that gives the versions: true when an unsent write counts for more, and ended the lookup.
- * The mark of that very write is no answer, for the value may still be on its way to L3. */
+/* A tier was asked (e: what it holds) that gives the versions: true when an unsent write counts for
+ * more, and ended the lookup. The mark of that very write is no answer, for the value may still be
+ * on its way to L3. */
 static bool
 lookup_judge_unsent(struct lookup *l, struct env *env, const struct tier *tier,
                     const struct entry *e)

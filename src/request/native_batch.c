@@ -1,7 +1,8 @@
 /* request/native_batch.c: MGET, MSET and MDEL: an op for each item that is sound, and one reply
  * with an item for each. Values stand in the reply as far as a frame has room for them; the others
  * follow as a stream.
- * Owns: struct batch, which hangs on the request. Borrows: the frame, until the ops are started.
+ * Owns: struct batch, which hangs on the request.
+ * Borrows: the frame, until the ops are started.
  * Limits: NATIVE_BATCH_MAX items, a frame of NATIVE_BODY_MAX bytes. */
 #include "base/limits.h"
 #include "base/mem.h"

@@ -1,7 +1,8 @@
 /* request/native_ops.c: what each native operation does, but for batches (native_batch.c). Each
  * starts an op on the engine that RESP uses, too, or answers at once. Owns nothing: what waits is
- * the request's. Not here: what becomes of an op (native_reply.c), values in parts
- * (native_upload.c, native_stream.c). */
+ * the request's.
+ * Not here: what becomes of an op (native_reply.c), values in parts (native_upload.c,
+ * native_stream.c). */
 #include "base/limits.h"
 #include "base/mem.h"
 #include "request/info.h"

@@ -1,7 +1,7 @@
 /* request/native_session.c: a native client's conversation (proto/native.md): frames off the input,
  * HELLO, BYE, refusals, and the one timer that ends what idles.
- * Owns: struct native_session, which hangs on the session. Borrows: the session, the input until
- * return.
+ * Owns: struct native_session, which hangs on the session.
+ * Borrows: the session, the input until return.
  * Limits: LIMIT_TURN_COMMANDS frames a turn, LIMIT_WAITING unanswered requests.
  * Not here: what a request does (native_ops.c, native_batch.c), values in parts (native_stream.c,
  * native_upload.c). */

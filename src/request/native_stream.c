@@ -1,7 +1,8 @@
 /* request/native_stream.c: values of native replies that leave in chunks, as far as the client's
- * credit goes (proto/native.md, "Large values"). A stream is what is left to send under one
- * request id.
- * Owns: its streams, and one reference of each value in them. Borrows: the native session.
+ * credit goes (proto/native.md, "Large values"). A stream is what is left to send under one request
+ * id.
+ * Owns: its streams, and one reference of each value in them.
+ * Borrows: the native session.
  * Limits: a connection holds at most [server] output-max for them, or one reply of any size.
  * Not here: the head of the reply (native_reply.c, native_batch.c). */
 #include "base/limits.h"

@@ -1,7 +1,8 @@
 /* request/native_upload.c: values of native requests that come in chunks (proto/native.md, "Large
  * values"). The memory for all of a value is taken, and charged to [server] input-max, when its
  * length is declared.
- * Owns: its uploads: the request they belong to and the value so far. Borrows: the native session.
+ * Owns: its uploads: the request they belong to and the value so far.
+ * Borrows: the native session.
  * Limits: LIMIT_UPLOADS at once, LIMIT_UPLOAD_IDLE_US without a chunk.
  * Not here: what is done with the value when it is whole (native_ops.c). */
 #include "base/limits.h"

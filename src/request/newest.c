@@ -1,11 +1,12 @@
-/* request/newest.c: see newest.h. Owns nothing; reads and changes L1, the landing memory and the floors of env.
+/* request/newest.c: see newest.h. Owns nothing; reads and changes L1, the landing memory and the
+ * floors of env.
  * Not here: asking tiers (lookup.c), writing (op_write.c). */
 #include "request/newest.h"
 
 #include "request/floors.h"
 
-/* L2 keeps a short-lived value at least so long: expired or not, it is the floor that keeps its predecessor out, whether that
- * stands in L3 or waits in the queue of a server that was cut off. */
+/* L2 keeps a short-lived value at least so long: expired or not, it is the floor that keeps its
+ * predecessor out, whether that stands in L3 or waits in the queue of a server that was cut off. */
 #define L2_KEEP_MIN_US UINT64_C(30000000)
 
 const struct policy *
@@ -99,8 +100,8 @@ newest_keep_until(const struct env *env, struct key key, const struct meta *m, e
         uint64_t until = lifetime_keep(m, key, tier, lowest, p, env->options, env->now_us);
         uint64_t least = env->now_us;
 
-        /* What is older may still be on its way from another process' queue, for at most half of tombstone-ttl:
-         * in L3 even an expired row stands against it. */
+        /* What is older may still be on its way from another process' queue, for at most half of
+         * tombstone-ttl: in L3 even an expired row stands against it. */
         if (tier == KEEPER_L3)
                 least += policy_number(p, P_tombstone_ttl);
         else if (tier == KEEPER_L2)

@@ -1,5 +1,6 @@
-/* request/op.c: an op's way to its home worker and back. Owns nothing but what hangs on the op: entries, the value asked for.
- * Not here: what happens at home (op_get.c, op_write.c with op_make.c and op_line.c, op_flush.c). */
+/* request/op.c: an op's way to its home worker and back. Owns nothing but what hangs on the op:
+ * entries, the value asked for.
+ * Not here: what happens at home (op_get.c, op_write.c, op_flush.c and what they use). */
 #include "request/op.h"
 
 #include "request/lookup.h"

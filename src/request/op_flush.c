@@ -1,6 +1,7 @@
-/* request/op_flush.c: emptying tiers: `PN.FLUSH`. One op for each worker: every one forgets what it would still send; the first also
- * empties the tiers, from the lowest up, so that nothing is promoted behind its back.
- * A flush of all tiers is an invalidation, too: what is under way and older never lands. A flush of some only drops copies.
+/* request/op_flush.c: emptying tiers: `PN.FLUSH`. One op for each worker: every one forgets what it
+ * would still send; the first also empties the tiers, from the lowest up, so that nothing is
+ * promoted behind its back. A flush of all tiers is an invalidation, too: what is under way and
+ * older never lands. A flush of some only drops copies.
  * Not here: other processes' L1, which their own caps bound. */
 #include "request/floors.h"
 #include "request/op.h"

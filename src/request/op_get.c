@@ -1,7 +1,9 @@
-/* request/op_get.c: a GET of one key: L1, else the key's lookup; what is handed over is never older than what was known when the
- * op came.
- * Owns: the op's reference of what it answers. Borrows: the lookup it follows.
- * Limit: three lookups a GET (each may bring what is too old for it), and its deadline. Not here: the tiers (lookup.c). */
+/* request/op_get.c: a GET of one key: L1, else the key's lookup; what is handed over is never older
+ * than what was known when the op came.
+ * Owns: the op's reference of what it answers.
+ * Borrows: the lookup it follows.
+ * Limit: three lookups a GET (each may bring what is too old for it), and its deadline.
+ * Not here: the tiers (lookup.c). */
 #include "base/limits.h"
 #include "request/lookup.h"
 #include "request/newest.h"
@@ -21,7 +23,8 @@ get_judge(const struct op *op, const struct env *env, const struct meta *m)
         return m->flags & ENTRY_NEGATIVE ? OP_NEGATIVE : OP_HIT;
 }
 
-/* True when L1 answers: op->entry and the state are set. An unsure copy is compared first, so it does not answer. */
+/* True when L1 answers: op->entry and the state are set. An unsure copy is compared first, so it
+ * does not answer. */
 static bool
 get_from_l1(struct op *op, struct env *env)
 {
@@ -155,8 +158,9 @@ get_fit(struct op *op, struct env *env)
         return get_judge(op, env, &op->entry.meta);
 }
 
-/* The lookup brought nothing: true when that is the answer, false when it is worth another look, for something newer came in its
- * way. A write of this process may have put it into L1 meanwhile. */
+/* The lookup brought nothing: true when that is the answer, false when it is worth another look,
+ * for something newer came in its way. A write of this process may have put it into L1
+ * meanwhile. */
 static bool
 get_ends_without(struct op *op, struct env *env)
 {

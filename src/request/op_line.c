@@ -1,9 +1,13 @@
-/* request/op_line.c: the line of a key's writes: in the order in which they came home they go to the tier that stamps them. A client
- * that sends two writes of a key finds the later one in the end, though the first may be large and packed on the helper thread, or
- * has to read before it writes.
- * Writes that depend on nothing follow each other on one connection without waiting for answers, as they are executed in that order.
- * Owns: op->earlier and op->later; env->writes holds the last op of each line. Borrows: the ops, which leave when they end.
- * Limit: as many as ops. Not here: what waits in a queue (queues.c), the order in L3 after L2 (versions are compared there). */
+/* request/op_line.c: the line of a key's writes: in the order in which they came home they go to
+ * the tier that stamps them. A client that sends two writes of a key finds the later one in the
+ * end, though the first may be large and packed on the helper thread, or has to read before it
+ * writes. Writes that depend on nothing follow each other on one connection without waiting for
+ * answers, as they are executed in that order.
+ * Owns: op->earlier and op->later; env->writes holds the last op of each line.
+ * Borrows: the ops, which leave when they end.
+ * Limit: as many as ops.
+ * Not here: what waits in a queue (queues.c), the order in L3 after L2 (versions are compared
+ * there). */
 #include "request/op.h"
 
 static struct op *

@@ -1,7 +1,9 @@
-/* request/op_make.c: what a write writes: its lifetime, its meta, and the sealed envelope; a large value is packed and sealed on
- * the helper thread.
- * Owns: op->made, until the op ends. Borrows: the value asked for, and what was found (EXPIRE).
- * Limit: value-max, which the command has judged. Not here: the version, which a tier gives (op_write.c). */
+/* request/op_make.c: what a write writes: its lifetime, its meta, and the sealed envelope; a large
+ * value is packed and sealed on the helper thread.
+ * Owns: op->made, until the op ends.
+ * Borrows: the value asked for, and what was found (EXPIRE).
+ * Limit: value-max, which the command has judged.
+ * Not here: the version, which a tier gives (op_write.c). */
 #include "base/limits.h"
 #include "request/newest.h"
 #include "request/op.h"
@@ -12,7 +14,8 @@ make_policy(const struct op *op, const struct env *env)
         return newest_policy(env, op->key);
 }
 
-/* Redis' EX: `hard` as named; stale before it only where the namespace has a grace, and then for at most half of the time. */
+/* Redis' EX: `hard` as named; stale before it only where the namespace has a grace, and then for at
+ * most half of the time. */
 static void
 make_lifetime_at(struct meta *m, const struct op *op, const struct env *env)
 {

@@ -1,9 +1,13 @@
-/* request/op_write.c: SET, DEL and EXPIRE of one key, as the namespace's write mode says (design: "write modes").
+/* request/op_write.c: SET, DEL and EXPIRE of one key, as the namespace's write mode says
+ * (ARCHITECTURE.md, "Write modes").
  *
- * What depends on what is there (NX, XX, GET, KEEPTTL, EXPIRE) reads it first and writes with "only if it is still that version";
- * a conflict reads again. The lowest shared tier gives the version; L1 and L3 take what it answers.
- * Owns: what it makes (op->made, op->in_l3). Borrows: the lookup it follows.
- * Limit: WRITE_TURNS_MAX tries, and the deadline. Not here: what waits for a tier that did not answer (queues.c). */
+ * What depends on what is there (NX, XX, GET, KEEPTTL, EXPIRE) reads it first and writes with "only
+ * if it is still that version"; a conflict reads again. The lowest shared tier gives the version;
+ * L1 and L3 take what it answers.
+ * Owns: what it makes (op->made, op->in_l3).
+ * Borrows: the lookup it follows.
+ * Limit: WRITE_TURNS_MAX tries, and the deadline.
+ * Not here: what waits for a tier that did not answer (queues.c). */
 #include "base/limits.h"
 #include "request/floors.h"
 #include "request/lookup.h"
@@ -75,8 +79,9 @@ write_deletes(const struct op *op)
 
 /* ---- what is there now ---- */
 
-/* Looks for the value that the write depends on; false: it follows a lookup and will be woken. What L1 has is good for what is then
- * written only over that version. NX may end with it, so it asks the shared tier. */
+/* Looks for the value that the write depends on; false: it follows a lookup and will be woken. What
+ * L1 has is good for what is then written only over that version. NX may end with it, so it asks
+ * the shared tier. */
 static bool
 write_read(struct op *op, struct env *env)
 {
@@ -109,7 +114,8 @@ write_read(struct op *op, struct env *env)
         return false;
 }
 
-/* It depends on what is there, and that is not known well enough to end with it: true when it looks again. */
+/* It depends on what is there, and that is not known well enough to end with it: true when it looks
+ * again. */
 static bool
 write_looks_again(struct op *op, struct env *env)
 {
@@ -219,8 +225,8 @@ write_unstamped(struct op *op, struct env *env, const char *tier)
                 return;
         }
         op->estimated = true;
-        /* Not the very next version: L2 may have given that to a write of ours whose answer was late, and would take
-         * this one for the same. */
+        /* Not the very next version: L2 may have given that to a write of ours whose answer was
+         * late, and would take this one for the same. */
         known += 1 + prng_below(&env->prng, ESTIMATE_GAP_US);
         write_land(op, env, op->stamp > known ? op->stamp : known);
         if (mode_uses_l2(env, mode))
@@ -263,7 +269,8 @@ write_needs_mark(const struct op *op, const struct env *env)
                op->made.payload_len > option_number(env->options, O_l2_value_max);
 }
 
-/* L2 gets the value, or the mark "in L3" where it is too large. Memory may be too short for that: the op has ended. */
+/* L2 gets the value, or the mark "in L3" where it is too large. Memory may be too short for that:
+ * the op has ended. */
 static void
 write_ask_l2(struct op *op, struct env *env)
 {
@@ -450,7 +457,8 @@ write_send_l2(struct op *op, struct env *env)
         write_ask_l2(op, env);
 }
 
-/* Sends it to the tier that gives the version. False: it waits or has ended; true: go on at op->stage. */
+/* Sends it to the tier that gives the version. False: it waits or has ended; true: go on at
+ * op->stage. */
 static bool
 write_send(struct op *op, struct env *env)
 {

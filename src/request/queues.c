@@ -1,7 +1,10 @@
-/* request/queues.c: see queues.h. Owns: its items, a copy of each key, a reference of each entry.
- * Each item is a small state machine of its own: waiting, then busy with one tier call after the other. Items of one key are never
- * busy together. A tier that fails an item gets it again later; what loses is gone from every tier above.
- * Limits: [server] queue-max, LIMIT_QUEUE_ITEMS, half of tombstone-ttl. Not here: what stamps a write (op_write.c). */
+/* request/queues.c: see queues.h.
+ * Owns: its items, a copy of each key, a reference of each entry. Each item is a small state
+ * machine of its own: waiting, then busy with one tier call after the other. Items of one key are
+ * never busy together. A tier that fails an item gets it again later; what loses is gone from every
+ * tier above.
+ * Limits: [server] queue-max, LIMIT_QUEUE_ITEMS, half of tombstone-ttl.
+ * Not here: what stamps a write (op_write.c). */
 #include "request/queues.h"
 
 #include "base/limits.h"
@@ -153,7 +156,8 @@ item_drop(struct queue_item *it, struct env *env)
 
 /* ---- overflow ---- */
 
-/* The namespace of `it` can no longer be kept in order: everything of it counts as invalid, here and in the tiers. */
+/* The namespace of `it` can no longer be kept in order: everything of it counts as invalid, here
+ * and in the tiers. */
 static void
 queue_overflow(struct queue *q, struct env *env, struct queue_item *it, const char *why)
 {
@@ -249,8 +253,9 @@ item_retry(struct queue_item *it, struct env *env)
                 timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
 }
 
-/* What L2 gets in place of the entry: the mark, where that is too large for L2; and, in mode through, what says that it was written
- * under the replication id of now: it waited, and would count as absent. */
+/* What L2 gets in place of the entry: the mark, where that is too large for L2; and, in mode
+ * through, what says that it was written under the replication id of now: it waited, and would
+ * count as absent. */
 static bool
 item_remakes(const struct queue_item *it, const struct env *env, struct meta *m)
 {
@@ -302,8 +307,8 @@ item_begin(struct queue_item *it, struct env *env)
         if (q->which == QUEUE_L3) {
                 item_call(it, env, env->l3, &it->entry, KEEPER_L3, O_l3_timeout);
         } else if (!it->take && mode_uses_l3(env, newest_mode(newest_policy(env, it->key)))) {
-                it->stage =
-                        ITEM_L3_FIRST; /* what waited for L2 goes to L3 first, and is dropped if it loses there */
+                /* What waited for L2 goes to L3 first, and is dropped if it loses there. */
+                it->stage = ITEM_L3_FIRST;
                 item_call(it, env, env->l3, &it->entry, KEEPER_L3, O_l3_timeout);
         } else {
                 item_send_l2(it, env);
@@ -443,9 +448,8 @@ queue_wake(struct queue *q, struct env *env)
 
         if (q->which == QUEUE_L2 || q->items.count - q->busy_count >= LIMIT_L3_BATCH) {
                 task_ready(&env->ready, &q->task);
-        } else if (
-                timer_idle(
-                        &q->timer)) { /* up to l3-flush: writes of one key become one, rows one statement */
+        } else if (timer_idle(&q->timer)) {
+                /* Up to l3-flush: writes of one key become one, rows one statement. */
                 timer_set(&env->timers, &q->timer, &q->task, env->mono_us + flush_us);
         }
 }

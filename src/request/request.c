@@ -1,5 +1,6 @@
-/* request/request.c: see request.h. Owns: requests, the bytes they copied, their replies until they join the session's
- * output. Borrows: the session, until session_end() lets go.
+/* request/request.c: see request.h.
+ * Owns: requests, the bytes they copied, their replies until they join the session's output.
+ * Borrows: the session, until session_end() lets go.
  * Not here: what a command does (resp_*.c, native.c), what an op does (op_*.c). */
 #include "request/request.h"
 
@@ -163,7 +164,8 @@ request_out(struct session *s)
                 session_flush(s);
                 return &s->out;
         }
-        /* Something before it still waits. One placeholder takes the replies of all commands behind that. */
+        /* Something before it still waits. One placeholder takes the replies of all commands behind
+         * that. */
         rq = container_of(s->requests.prev, struct request, in_session);
         if (!rq->done || rq->ops_count != 0) {
                 rq = mem_zalloc(sizeof *rq);

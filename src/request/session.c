@@ -1,9 +1,10 @@
 /* request/session.c: a conversation's first byte, and the RESP side of it: bytes -> commands, in
- * order, a bounded number a turn. Owns: the parser, the session's output, its place on the env's
- * lists. Borrows: the input until return.
+ * order, a bounded number a turn.
+ * Owns: the parser, the session's output, its place on the env's lists.
+ * Borrows: the input until return.
  * Limits: LIMIT_TURN_COMMANDS, LIMIT_WAITING, LIMIT_OUTPUT_BYTES: replies that are unsent, or wait
- * for those before them, end the turn. Not here: the socket (io), the native side
- * (native.c), the commands (command.c, cmd_*.c). */
+ * for those before them, end the turn.
+ * Not here: the socket (io), the native side (native.c), the commands (command.c, cmd_*.c). */
 #include "request/session.h"
 
 #include <stdio.h>

@@ -228,7 +228,9 @@ static bool
 variable_is_another(const char *line)
 {
         return !begins(line, VARIABLE_PREFIX) || begins(line, VARIABLE_PREFIX "PORT") ||
-               begins(line, VARIABLE_PREFIX "SERVICE_") || begins(line, VARIABLE_PREFIX "CONFIG=");
+               begins(line, VARIABLE_PREFIX "SERVICE_") ||
+               begins(line, VARIABLE_PREFIX "CONFIG=") ||
+               begins(line, VARIABLE_PREFIX "SERVER="); /* the command line's */
 }
 
 static bool
