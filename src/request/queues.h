@@ -1,7 +1,7 @@
-/* request/queues.h: writes that wait for a tier (ARCHITECTURE.md, "Queues"): what L2 did not answer in time,
- * and, in mode behind, what L3 gets in batches. One of each a worker. A key's writes keep their
- * order; a newer write of a key takes the older one's place. Bounded by [server] queue-max and
- * LIMIT_QUEUE_ITEMS; full, or older than half of tombstone-ttl: overflow, the namespace is
+/* request/queues.h: writes that wait for a tier (ARCHITECTURE.md, "Queues"): what L2 did not answer
+ * in time, and, in mode behind, what L3 gets in batches. One of each a worker. A key's writes keep
+ * their order; a newer write of a key takes the older one's place. Bounded by [server] queue-max
+ * and LIMIT_QUEUE_ITEMS; full, or older than half of tombstone-ttl: overflow, the namespace is
  * invalidated and its writes are dropped. */
 #ifndef PN_REQUEST_QUEUES_H
 #define PN_REQUEST_QUEUES_H
