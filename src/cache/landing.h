@@ -1,8 +1,8 @@
 /* cache/landing.h: the newest version of a key that this process wrote or heard of, kept while any
  * call about the key is under way and LIMIT_LANDING_KEEP_US more (ARCHITECTURE.md, "Landing").
- * Nothing older enters L1 or is promoted to L2, whatever brings it. One per worker (a key's home), so no
- * locks. Limit: LIMIT_LANDMARKS; beyond it the oldest memory is dropped into `floor`, which then
- * speaks for all keys. */
+ * Nothing older enters L1 or is promoted to L2, whatever brings it. One per worker (a key's home),
+ * so no locks. Limit: LIMIT_LANDMARKS; beyond it the oldest memory is dropped into `floor`, which
+ * then speaks for all keys. */
 #ifndef PN_CACHE_LANDING_H
 #define PN_CACHE_LANDING_H
 

@@ -1,6 +1,6 @@
 /* request/lookup.c: a flight (ARCHITECTURE.md, "Looking up"): L2, and beside its answer what is
- * still unsent; then L3; promotion on the way back. The deadline is the tiers', not the leader's: who
- * leaves takes nobody down.
+ * still unsent; then L3; promotion on the way back. The deadline is the tiers', not the leader's:
+ * who leaves takes nobody down.
  * Owns: struct lookup, its copy of the key, references of what it found.
  * Borrows: its followers.
  * Limit: LIMIT_FLIGHTS a worker.
