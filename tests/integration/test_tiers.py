@@ -361,3 +361,39 @@ def test_envelopes_that_cannot_be_used_are_misses(t):
         rejected = sum(v for n, v in server.metrics().items() if n.startswith("pannier_envelopes_rejected_total"))
         assert rejected >= 5, rejected
         assert c.cmd("SET", "garbage", "fine") == b"OK" and c.cmd("GET", "garbage") == b"fine"
+
+
+@limit(180)
+def test_pipelined_writes_of_a_key_keep_their_order(t):
+    """The last one in a pipeline wins, with Redis there, frozen and back: in L1, in L2 and in L3."""
+    server, redis, _ = t.three_tiers(patient=False)
+    keys = [f"o{i}" for i in range(60)]
+
+    def write(c, turn):
+        commands = [("SET", key, f"{turn}:{n}") for n in range(3) for key in keys]
+        replies = c.pipeline(commands)
+        assert all(r == b"OK" for r in replies), replies[:3]
+
+    def last(c, turn, when):
+        wanted = [b"%d:2" % turn] * len(keys)
+        got = c.pipeline([("GET", key) for key in keys])
+        assert got == wanted, f"{when}: {[(k, g) for k, g, w in zip(keys, got, wanted) if g != w][:5]}"
+
+    with server.connect() as c:
+        write(c, 0)
+        last(c, 0, "with Redis")
+        for turn in range(1, 6):
+            redis.freeze()
+            write(c, turn)
+            last(c, turn, "at once, Redis frozen")
+            c.cmd("PN.FLUSH", "L1")
+            last(c, turn, "Redis frozen, L1 emptied")
+            write(c, turn + 10)
+            last(c, turn + 10, "again, Redis frozen")
+            redis.thaw()
+            server.wait_tiers()
+            server.wait_queues_empty()
+            last(c, turn + 10, "Redis back")
+            c.cmd("PN.FLUSH", "L1")
+            wait_until("L2 serves", lambda: c.cmd("GET", keys[0]) is not None)
+            last(c, turn + 10, "from L2")

@@ -117,13 +117,28 @@ class Checker:
                 self._wrong(kind + " by another, longer ago than L1 may keep", server, key,
                             f"{generation}, but {g} was acknowledged {sent - acked:.3f} s before", sent)
                 break
-        if generation < self.seen.get((server, key), 0):
+        if generation < self.seen.get((server, key), 0) and self._everywhere(key, self.seen[(server, key)], sent):
             self._wrong("went back on one server", server, key, f"{generation} after {self.seen[(server, key)]}", sent)
         self.seen[(server, key)] = generation
         return generation
 
+    def _everywhere(self, key, generation, now):
+        """Was it acknowledged, and no outage of then keeps it from the other servers?"""
+        for g, _, acked, _ in self.acked.get(key, ()):
+            if g == generation:
+                known = self.outages.reaches_others(acked, self.flush_s)
+                return known is not None and known + self.slack_s < now
+        return False
+
+    def _history(self, key, now):
+        """The last writes of the key: generation, which server acknowledged it, seconds before now, lifetime."""
+        return ", ".join(f"{g}{' deleted' if deleted else ''} by {server} {acked - now:+.3f}"
+                         + (f" for {self.expiry[(key, g)] - acked:.3f}" if (key, g) in self.expiry else "")
+                         for g, server, acked, deleted in self.acked.get(key, ())[-4:])
+
     def _wrong(self, what, server, key, detail, sent):
         if len(self.violations) < 50:
             outages = self.outages.told(self.begun)
+            detail = f"{detail} ({self._history(key, sent)})"
             self.violations.append(f"{what}: server {server}, key {key.decode()}, {detail}; at {sent - self.begun:.2f} s"
                                    + (f", outages {outages}" if outages else ""))

@@ -116,6 +116,9 @@ class Context:
     def close(self):
         """Ends everything, the servers first, and returns what was wrong with how they ended."""
         wrong = []
+        for service in self.services:  # a test that failed may have left one standing still
+            if service.running():
+                service.thaw()
         for service in reversed(self.services):
             if service.process is None:
                 continue
