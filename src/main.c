@@ -3,10 +3,21 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "io/postgres_tier.h"
 #include "server/config.h"
 #include "server/server.h"
 
-enum { STATUS_BAD_CONFIG = 2 };
+enum { STATUS_FAILED = 1, STATUS_BAD_CONFIG = 2 };
+
+static void
+schema_print(const struct options *options)
+{
+        struct buf text = {0};
+
+        postgres_schema_print(option_text(options, O_l3_schema), &text);
+        fwrite(text.at, 1, text.len, stdout);
+        buf_free(&text);
+}
 
 int
 main(int argc, char **argv)
@@ -34,7 +45,14 @@ main(int argc, char **argv)
         case CONFIG_PRINT:
                 config_print(config);
                 break;
+        case CONFIG_SCHEMA:
+                schema_print(&config->options);
+                break;
         }
         config_free(config);
+        if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+                fprintf(stderr, "pannierd: cannot write to standard output\n");
+                return STATUS_FAILED;
+        }
         return 0;
 }

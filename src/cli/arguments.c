@@ -1,6 +1,5 @@
 /* cli/arguments: the command line into struct arguments. Options may stand anywhere; everything
- * after
- * "--" is a word. Owns nothing: strings stay argv's. */
+ * after "--" is a word. Owns nothing: strings stay argv's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,14 +42,19 @@ static const struct option {
         {"--ttl", "-t", "TIME", "until it is stale, as in 250ms 5m 24h", TTL, true},
         {"--grace", "-g", "TIME", "from then on it may be served as stale", GRACE, true},
         {"--tag", "-T", "TAG", "may be given 64 times", TAG, true},
-        {"--cost", NULL, "NUMBER", "micro-dollars that the value cost", COST, true},
-        {"--compute", NULL, "TIME", "that computing it took", COMPUTE, true},
+        {"--cost", NULL, "NUMBER", "micro-dollars that computing it cost", COST, true},
+        {"--compute", NULL, "TIME", "how long computing the value took", COMPUTE, true},
         {"--confidence", NULL, "NUMBER", "0 to 1", CONFIDENCE, true},
         {"--nx", NULL, NULL, "only if the key has no value", NX, true},
         {"--xx", NULL, NULL, "only if it has one", XX, true},
-        {"--keepttl", NULL, NULL, "keep the life time that it has", KEEPTTL, true},
+        {"--keepttl", NULL, NULL, "keep the time to live that it has", KEEPTTL, true},
 };
 enum { OPTIONS = sizeof options / sizeof *options };
+
+/* The longest times: for which a call may wait, and what the protocol carries. */
+#define DAY_US         UINT64_C(86400000000)
+#define CENTURY_US     UINT64_C(3155760000000000)
+#define COMPUTE_MAX_US UINT64_C(4294967295)
 
 int
 usage_error(const char *format, ...)
@@ -92,10 +96,12 @@ usage_print(FILE *out)
         options_print(out, false);
         fprintf(out, "\nOf set:\n");
         options_print(out, true);
-        fprintf(out, "\n"
-                     "The server is 127.0.0.1:7171, unless PANNIER_SERVER or --server says\n"
-                     "otherwise. \"--\" ends the options. A time is as in 250us 50ms 20s 5m 24h.\n"
-                     "Exit status: 0 done; 1 failed, or no such key; 2 wrong usage.\n");
+        fprintf(out,
+                "\n"
+                "The server is 127.0.0.1:7171, unless PANNIER_SERVER or --server says\n"
+                "otherwise. \"--\" ends the options. A time is as in 250us 50ms 20s 5m 24h.\n"
+                "What a terminal would obey is shown as \\x1b; pipes get every byte as it is.\n"
+                "Exit status: 0 done; 1 failed, or none of the keys is there; 2 wrong usage.\n");
 }
 
 static const struct option *
@@ -113,13 +119,21 @@ find_option(const char *text, size_t len)
 
 /* A time greater than 0; with unit_us 1000 it is kept in milliseconds. */
 static bool
-take_time(const struct option *o, const char *value, uint64_t unit_us, uint64_t *out)
+take_time(const struct option *o, const char *value, uint64_t unit_us, uint64_t most_us,
+          uint64_t *out)
 {
         uint64_t us;
 
         if (!time_parse(bytes_str(value), &us) || us < unit_us || us % unit_us != 0) {
-                usage_error("%s %s: a time is a whole number and a unit, as in %s50ms 20s 5m 24h",
-                            o->name, value, unit_us == 1 ? "250us " : "");
+                usage_error("%s %s: must be a time from %s on, as in %s50ms 20s 5m 24h", o->name,
+                            value, unit_us == 1 ? "1us" : "1ms", unit_us == 1 ? "250us " : "");
+                return false;
+        }
+        if (us > most_us) {
+                char longest[32];
+
+                usage_error("%s %s: must be at most %s", o->name, value,
+                            show_time(most_us, longest));
                 return false;
         }
         *out = us / unit_us;
@@ -135,19 +149,7 @@ take_grace(const struct option *o, const char *value, uint64_t *out)
                 *out = PN_NEVER;
                 return true;
         }
-        return take_time(o, value, 1000, out);
-}
-
-static bool
-take_deadline(const struct option *o, const char *value, uint64_t *out)
-{
-        const uint64_t longest_us = UINT64_C(86400000000);
-
-        if (!take_time(o, value, 1, out))
-                return false;
-        if (*out > longest_us)
-                usage_error("%s %s: the longest deadline is 24h", o->name, value);
-        return *out <= longest_us;
+        return take_time(o, value, 1000, CENTURY_US, out);
 }
 
 static bool
@@ -155,7 +157,7 @@ take_number(const struct option *o, const char *value, uint64_t *out)
 {
         if (bytes_to_u64(bytes_str(value), out))
                 return true;
-        usage_error("%s %s: it is a whole number", o->name, value);
+        usage_error("%s %s: must be a whole number from 0 to 18446744073709551615", o->name, value);
         return false;
 }
 
@@ -165,7 +167,7 @@ take_confidence(const struct option *o, const char *value, float *out)
         double number;
 
         if (!bytes_to_double(bytes_str(value), &number) || !(number >= 0 && number <= 1)) {
-                usage_error("%s %s: it is a number from 0 to 1", o->name, value);
+                usage_error("%s %s: must be a number from 0 to 1", o->name, value);
                 return false;
         }
         *out = (float)number;
@@ -176,8 +178,8 @@ static bool
 take_tag(const struct option *o, const char *value, struct arguments *a)
 {
         if (a->meta.tag_count == LIMIT_TAGS || *value == '\0' || strlen(value) > LIMIT_TAG_BYTES) {
-                usage_error("%s: at most %d tags of 1 to %d bytes", o->name, LIMIT_TAGS,
-                            LIMIT_TAG_BYTES);
+                usage_error("%s: must be a text of 1 to %d bytes, at most %d times", o->name,
+                            LIMIT_TAG_BYTES, LIMIT_TAGS);
                 return false;
         }
         a->tags[a->meta.tag_count++] = value;
@@ -200,7 +202,7 @@ take_option(const struct option *o, const char *value, struct arguments *a)
                 a->server = value;
                 return true;
         case DEADLINE:
-                return take_deadline(o, value, &a->deadline_us);
+                return take_time(o, value, 1, DAY_US, &a->deadline_us);
         case JSON:
                 a->json = true;
                 return true;
@@ -211,7 +213,7 @@ take_option(const struct option *o, const char *value, struct arguments *a)
                 a->file = value;
                 return true;
         case TTL:
-                return take_time(o, value, 1000, &a->meta.ttl_ms);
+                return take_time(o, value, 1000, CENTURY_US, &a->meta.ttl_ms);
         case GRACE:
                 return take_grace(o, value, &a->meta.grace_ms);
         case TAG:
@@ -219,7 +221,7 @@ take_option(const struct option *o, const char *value, struct arguments *a)
         case COST:
                 return take_number(o, value, &a->meta.cost);
         case COMPUTE:
-                return take_time(o, value, 1, &a->meta.compute_us);
+                return take_time(o, value, 1, COMPUTE_MAX_US, &a->meta.compute_us);
         case CONFIDENCE:
                 return take_confidence(o, value, &a->meta.confidence);
         case NX:
@@ -284,6 +286,10 @@ arguments_parse(int argc, char **argv, const char **words, struct arguments *out
         out->meta.tags = out->tags;
         if ((out->meta.flags & PN_NX) != 0 && (out->meta.flags & PN_XX) != 0) {
                 usage_error("--nx and --xx exclude each other");
+                return false;
+        }
+        if ((out->meta.flags & PN_KEEPTTL) != 0 && out->meta.ttl_ms != 0) {
+                usage_error("--keepttl and --ttl exclude each other");
                 return false;
         }
         return true;

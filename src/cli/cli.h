@@ -54,10 +54,12 @@ int cmd_stats(pn_client *c, const struct arguments *a);
 /* "1.5 s", "298 s", "250 us": for people. Returns out. */
 char *show_time(uint64_t us, char out[static 32]);
 char *show_size(uint64_t bytes, char out[static 32]);
+/* Bytes on standard output: as they are, but on a terminal with \xNN for what is no text. */
+void show_bytes(struct bytes b);
 /* A sentence on standard error, with whatever a terminal could obey made harmless. */
 void show_error(const char *format, ...) printf_like(1, 2);
 /* What befell the call as a whole: JSON on standard output or a sentence on standard error. Returns
- * EXIT_FAILED. */
+ * EXIT_FAILED, or EXIT_USAGE where the call itself was wrong. */
 int show_failure(const struct arguments *a, pn_status status, const char *why);
 /* "hit", "tier_down" */
 const char *status_name(pn_status status);

@@ -1,5 +1,6 @@
 /* cli/keys: get, mget, set, del. Values are printed as they are; only on a terminal does a line end
- * follow. Owns: what it reads as a value. Limit: 1 GiB of it; the server judges the rest. */
+ * follow, and what a terminal would obey is shown. Owns: what it reads as a value. Limit: 1 GiB of
+ * it; the server judges the rest. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,6 +13,12 @@ static bool
 is_value(pn_status status)
 {
         return status == PN_HIT || status == PN_STALE;
+}
+
+static int
+exit_of(bool done, pn_status status)
+{
+        return done ? EXIT_DONE : status == PN_USAGE ? EXIT_USAGE : EXIT_FAILED;
 }
 
 static const char *
@@ -40,7 +47,7 @@ describe(const pn_reply *r)
 static void
 print_value(const pn_reply *r)
 {
-        fwrite(r->data, 1, r->len, stdout);
+        show_bytes(bytes_of(r->data, r->len));
         if (isatty(STDOUT_FILENO) && (r->len == 0 || ((const char *)r->data)[r->len - 1] != '\n'))
                 putchar('\n');
 }
@@ -70,7 +77,7 @@ cmd_get(pn_client *c, const struct arguments *a)
                 describe(&r);
         }
         pn_reply_free(&r);
-        return is_value(status) ? EXIT_DONE : EXIT_FAILED;
+        return exit_of(is_value(status), status);
 }
 
 /* ---- mget ---- */
@@ -78,10 +85,10 @@ cmd_get(pn_client *c, const struct arguments *a)
 static void
 print_line(struct bytes key, const pn_reply *r, bool verbose)
 {
-        fwrite(key.at, 1, key.len, stdout);
+        show_bytes(key);
         putchar('\t');
         if (is_value(r->status))
-                fwrite(r->data, 1, r->len, stdout);
+                show_bytes(bytes_of(r->data, r->len));
         else
                 printf("(%s)", r->status == PN_MISS ? "no such key" : status_name(r->status));
         putchar('\n');
@@ -138,7 +145,7 @@ cmd_mget(pn_client *c, const struct arguments *a)
         }
         mem_free(replies);
         mem_free(keys);
-        return found > 0 && failed == 0 ? EXIT_DONE : EXIT_FAILED;
+        return exit_of(found > 0 && failed == 0, status);
 }
 
 /* ---- set ---- */
@@ -209,7 +216,7 @@ cmd_set(pn_client *c, const struct arguments *a)
         else
                 show_error("%s", error_of(&r));
         pn_reply_free(&r);
-        return status == PN_OK ? EXIT_DONE : EXIT_FAILED;
+        return exit_of(status == PN_OK, status);
 }
 
 /* ---- del ---- */
@@ -241,5 +248,5 @@ cmd_del(pn_client *c, const struct arguments *a)
         }
         mem_free(replies);
         mem_free(keys);
-        return deleted > 0 && failed == 0 ? EXIT_DONE : EXIT_FAILED;
+        return exit_of(deleted > 0 && failed == 0, status);
 }

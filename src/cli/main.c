@@ -48,7 +48,7 @@ judge(const struct arguments *a)
                 return NULL;
         }
         if (words < command->words_min || (command->words_max >= 0 && words > command->words_max)) {
-                usage_error("it is: pannier %s", command->syntax);
+                usage_error("usage: pannier %s", command->syntax);
                 return NULL;
         }
         if (a->of_set != NULL && command->run != cmd_set) {
@@ -56,7 +56,7 @@ judge(const struct arguments *a)
                 return NULL;
         }
         if (command->run == cmd_set && (words == 2) == (a->file != NULL)) {
-                usage_error("it is: pannier set KEY VALUE, set KEY -, or set KEY --file FILE");
+                usage_error("usage: pannier set KEY VALUE, set KEY -, or set KEY --file FILE");
                 return NULL;
         }
         return command;

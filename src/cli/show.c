@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -12,7 +13,7 @@ show_time(uint64_t us, char out[static 32])
                 uint64_t us;
                 const char *name;
         } units[] = {
-                {UINT64_C(86400000000), "days"},
+                {UINT64_C(86400000000), "d"},
                 {UINT64_C(3600000000), "h"},
                 {60000000, "min"},
                 {1000000, "s"},
@@ -43,6 +44,39 @@ show_size(uint64_t bytes, char out[static 32])
                 n /= 1024;
         snprintf(out, 32, u == 0 || n >= 100 ? "%.0f %s" : "%.1f %s", n, units[u]);
         return out;
+}
+
+/* Terminals obey control characters (also U+0080 to U+009F), and what a cache holds may come from
+ * anywhere. */
+static bool
+is_harmless(struct bytes b, size_t i, bool utf8)
+{
+        uint8_t c = b.at[i];
+
+        if (c < 0x80)
+                return (c >= ' ' && c != 0x7F) || c == '\n' || c == '\t';
+        return utf8 && !(c == 0xC2 && b.at[i + 1] < 0xA0) && !(c < 0xA0 && b.at[i - 1] == 0xC2);
+}
+
+void
+show_bytes(struct bytes b)
+{
+        json_t *text;
+        bool utf8;
+
+        if (!isatty(STDOUT_FILENO)) {
+                fwrite(b.at, 1, b.len, stdout);
+                return;
+        }
+        text = json_stringn((const char *)b.at, b.len);
+        utf8 = text != NULL;
+        json_decref(text);
+        for (size_t i = 0; i < b.len; i++) {
+                if (is_harmless(b, i, utf8))
+                        putchar(b.at[i]);
+                else
+                        printf("\\x%02x", b.at[i]);
+        }
 }
 
 void
@@ -114,5 +148,5 @@ show_failure(const struct arguments *a, pn_status status, const char *why)
         } else {
                 show_error("%s", why);
         }
-        return EXIT_FAILED;
+        return status == PN_USAGE ? EXIT_USAGE : EXIT_FAILED;
 }

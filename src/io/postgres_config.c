@@ -99,8 +99,14 @@ complaint(const char *message, char why[static 256])
 
         while (len > 0 && (message[len - 1] == ' ' || message[len - 1] == ':'))
                 len--;
-        snprintf(why, WHY_BYTES, "[l3] url is no connection string of libpq%s%.*s",
-                 len > 0 ? ": " : "", (int)(len < 160 ? len : 160), len > 0 ? message : "");
+        if (len > 0 && strncmp(message, "missing", len) == 0) /* "missing "=" after ..." */
+                len = 0;
+        snprintf(
+                why, WHY_BYTES,
+                "[l3] url must be a connection string of libpq, as host=/run/postgresql dbname=app,"
+                " or postgresql://USER@HOST/DB%s%.*s",
+                len > 0 ? "; libpq says: " : "", (int)(len < 80 ? len : 80),
+                len > 0 ? message : "");
 }
 
 static const char *

@@ -53,8 +53,8 @@ migrate(struct pg_link *link, const char *missing)
 
         if (option_number(pg->env->options, O_l3_migrate) == MIGRATE_CHECK) {
                 snprintf(why, sizeof why,
-                         "schema %s lacks: %.*s (l3-migrate is check; `pannier schema print` tells"
-                         " what to run)",
+                         "schema %s lacks: %.*s (l3-migrate is check; `pannierd --print-schema`"
+                         " tells what to run)",
                          pg->config.schema_plain, MISSING_BYTES, missing);
                 refuse(link, why);
         } else if (link->migrated) {

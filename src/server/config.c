@@ -18,7 +18,7 @@
 
 #define VARIABLE_PREFIX "PANNIER_"
 
-enum { NAME_BYTES = 64, SHOWN_BYTES = 256 };
+enum { NAME_BYTES = 64, SHOWN_BYTES = 256, SOCKET_PATH_MAX = 107 };
 
 static char *
 text_copy(const char *text)
@@ -92,6 +92,10 @@ argument_at(const struct config_input *in, int *i, struct argument *out)
 {
         const char *word = in->argv[*i], *equals;
 
+        if (strcmp(word, "-h") == 0)
+                word = "--help";
+        else if (strcmp(word, "-V") == 0)
+                word = "--version";
         if (strncmp(word, "--", 2) != 0 || word[2] == '\0')
                 return false;
         out->name = word + 2;
@@ -114,10 +118,9 @@ argument_action(const struct argument *a, enum config_action *out)
                 const char *name;
                 enum config_action action;
         } actions[] = {
-                {"help", CONFIG_HELP},
-                {"version", CONFIG_VERSION},
-                {"check-config", CONFIG_CHECK},
-                {"print-config", CONFIG_PRINT},
+                {"help", CONFIG_HELP},           {"version", CONFIG_VERSION},
+                {"check-config", CONFIG_CHECK},  {"print-config", CONFIG_PRINT},
+                {"print-schema", CONFIG_SCHEMA},
         };
 
         for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
@@ -288,13 +291,48 @@ refuse(const struct config *c, enum option_id id, const char *wrong, char *why)
 static bool
 address_judge(const struct config *c, enum option_id id, char *why)
 {
-        char host[128], port[8], wrong[256], both[300];
+        char host[128], port[8], wrong[256], where[256];
         const char *text = option_text(&c->options, id);
 
         if (strcmp(text, "none") == 0 || address_split(text, host, port, wrong))
                 return true;
-        snprintf(both, sizeof both, "'%.60s' %.100s, or none", text, wrong);
-        return refuse(c, id, both, why);
+        snprintf(why, CONFIG_WHY_BYTES, "%s%s %.60s: %.100s, or none", config_where(c, id, where),
+                 c->origin[id].source == FROM_FILE ? " =" : "", text, wrong);
+        return false;
+}
+
+/* The sentence of a tier that judged several options and begins with the one it means. */
+static bool
+refuse_named(const struct config *c, enum option_id usual, enum option_id other, const char *wrong,
+             char *why)
+{
+        for (int i = 0; i < 2; i++) {
+                enum option_id id = i == 0 ? usual : other;
+                char name[NAME_BYTES];
+                int len = snprintf(name, sizeof name, "[%s] %s ", option_rows[id].section,
+                                   option_rows[id].name);
+
+                if (strncmp(wrong, name, (size_t)len) == 0)
+                        return refuse(c, id, wrong + len, why);
+        }
+        return refuse(c, usual, wrong, why);
+}
+
+/* Where a mode needs a tier that is not there: `wrong` begins with the namespace. */
+static bool
+refuse_mode(const struct config *c, const char *wrong, char *why)
+{
+        for (const struct config_mode *m = c->modes; m != NULL; m = m->next) {
+                char section[160];
+                int len = snprintf(section, sizeof section, "[namespace %s] ", m->name_space);
+
+                if (strncmp(wrong, section, (size_t)len) != 0)
+                        continue;
+                snprintf(why, CONFIG_WHY_BYTES, "%.200s:%u: %.240s", c->file, m->line, wrong);
+                return false;
+        }
+        snprintf(why, CONFIG_WHY_BYTES, "%s%.240s", c->file != NULL ? c->file : "", wrong);
+        return false;
 }
 
 static bool
@@ -305,16 +343,12 @@ tiers_judge(const struct config *c, bool l2, bool l3, char *why)
 
         if (l2) {
                 if (redis_config_read(&c->options, &redis, wrong) != OK)
-                        return refuse(c, O_l2_url, wrong, why);
+                        return refuse_named(c, O_l2_url, O_l2_prefix, wrong, why);
                 redis_config_free(&redis);
         }
         if (l3 && !postgres_tier_check(&c->options, wrong))
-                return refuse(c, O_l3_url, wrong, why);
-        if (policies_resolve(c->policies, l2, l3, wrong))
-                return true;
-        snprintf(why, CONFIG_WHY_BYTES, "%.200s%s%.240s", c->file ? c->file : "",
-                 c->file ? ": " : "", wrong);
-        return false;
+                return refuse_named(c, O_l3_url, O_l3_schema, wrong, why);
+        return policies_resolve(c->policies, l2, l3, wrong) || refuse_mode(c, wrong, why);
 }
 
 static bool
@@ -328,6 +362,8 @@ config_judge(struct config *c, char *why)
             option_text(o, O_unix_socket)[0] == '\0')
                 return refuse(c, O_listen, "is none and there is no unix-socket: nobody could come",
                               why);
+        if (strlen(option_text(o, O_unix_socket)) > SOCKET_PATH_MAX)
+                return refuse(c, O_unix_socket, "must be at most 107 bytes long", why);
         return tiers_judge(c, option_text(o, O_l2_url)[0] != '\0',
                            option_text(o, O_l3_url)[0] != '\0', why);
 }
@@ -371,12 +407,24 @@ fail:
         return NULL;
 }
 
+static void
+modes_free(struct config_mode *mode)
+{
+        while (mode != NULL) {
+                struct config_mode *next = mode->next;
+
+                mem_free(mode);
+                mode = next;
+        }
+}
+
 void
 config_free(struct config *c)
 {
         while (c != NULL) {
                 struct config *older = c->older;
 
+                modes_free(c->modes);
                 options_deinit(&c->options);
                 policies_destroy(c->policies);
                 mem_free(c->file);
@@ -403,9 +451,7 @@ config_adopt(struct config *next, struct config *c, char why[static CONFIG_WHY_B
         /* By the tiers that there are, not those there will be after a restart. */
         if (!policies_resolve(next->policies, option_text(&c->options, O_l2_url)[0] != '\0',
                               option_text(&c->options, O_l3_url)[0] != '\0', wrong)) {
-                snprintf(why, CONFIG_WHY_BYTES, "%.200s: %.240s", next->file ? next->file : "",
-                         wrong);
-                return false;
+                return refuse_mode(next, wrong, why);
         }
         for (int i = 0; i < OPTION_COUNT_ALL; i++) {
                 enum option_id id = (enum option_id)i;

@@ -9,7 +9,14 @@
 
 enum { CONFIG_WHY_BYTES = 512 };
 
-enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_CHECK, CONFIG_PRINT };
+enum config_action {
+        CONFIG_RUN,
+        CONFIG_CHECK,
+        CONFIG_PRINT,
+        CONFIG_SCHEMA,
+        CONFIG_HELP,
+        CONFIG_VERSION,
+};
 enum config_source { FROM_DEFAULT, FROM_FILE, FROM_ENVIRONMENT, FROM_ARGV };
 
 struct config_origin {
@@ -17,11 +24,19 @@ struct config_origin {
         unsigned line; /* of the file */
 };
 
+/* Where a namespace says its mode, which is judged when the tiers are known. */
+struct config_mode {
+        struct config_mode *next;
+        unsigned line;
+        char name_space[];
+};
+
 struct config {
         struct options options;
         struct config_origin origin[OPTION_COUNT_ALL];
         struct policies *policies;
-        char *file; /* NULL: none */
+        struct config_mode *modes; /* the latest line first */
+        char *file;                /* NULL: none */
         enum config_action action;
         uint64_t memory_limit; /* of the cgroup; UINT64_MAX: none */
         struct config *older;  /* replaced by a reload; what points into it stays valid */

@@ -38,7 +38,11 @@ fail(struct reading *r, unsigned line, const char *what)
         if (r->failed)
                 return;
         r->failed = true;
-        snprintf(r->why, CONFIG_WHY_BYTES, "%.160s:%u: %.320s", r->config->file, line, what);
+        if (line == 0)
+                snprintf(r->why, CONFIG_WHY_BYTES, "%.160s: %.320s", r->config->file, what);
+        else
+                snprintf(r->why, CONFIG_WHY_BYTES, "%.160s:%u: %.320s", r->config->file, line,
+                         what);
 }
 
 /* ---- a line that is complete ---- */
@@ -46,12 +50,13 @@ fail(struct reading *r, unsigned line, const char *what)
 static void
 unknown_section(struct reading *r)
 {
+        static const char are[] = "sections are [server] [l1] [l2] [l3] and [namespace NAME]";
         char what[256];
 
-        snprintf(what, sizeof what,
-                 "there is no section [%.60s]; sections are [server] [l1] [l2] [l3] and "
-                 "[namespace NAME]",
-                 r->section);
+        if (r->section[0] == '\0')
+                snprintf(what, sizeof what, "a line must stand below its section; %s", are);
+        else
+                snprintf(what, sizeof what, "there is no section [%.60s]; %s", r->section, are);
         fail(r, r->pending_at, what);
 }
 
@@ -148,6 +153,7 @@ cut_at(const char *text, size_t most)
 static char *
 next_line(char *out, int size, void *stream)
 {
+        static const char mark[] = "\xef\xbb\xbf"; /* some editors begin a file so */
         struct reading *r = stream;
         size_t room = (size_t)size - 3, rest, blank = 0;
         bool again = r->passed > 0;
@@ -157,6 +163,8 @@ next_line(char *out, int size, void *stream)
                         return NULL;
                 r->number++;
                 rest = strlen(r->line);
+                if (r->number == 1 && strncmp(r->line, mark, strlen(mark)) == 0)
+                        memmove(r->line, r->line + strlen(mark), (rest -= strlen(mark)) + 1);
                 if (rest == sizeof r->line - 1 && r->line[rest - 1] != '\n') {
                         fail(r, r->number, "the line is too long");
                         return NULL;
@@ -200,6 +208,21 @@ take_value(void *user, const char *section, const char *name, const char *value)
 /* ---- the file ---- */
 
 static void
+mode_keep(struct config *c, const struct policy_line *p)
+{
+        size_t len = strlen(p->name_space) + 1;
+        struct config_mode *mode;
+
+        if (strcmp(p->option, "mode") != 0)
+                return;
+        mode = mem_alloc(sizeof *mode + len);
+        mode->next = c->modes;
+        mode->line = p->line;
+        memcpy(mode->name_space, p->name_space, len);
+        c->modes = mode;
+}
+
+static void
 policies_apply(struct reading *r, bool of_default)
 {
         for (struct policy_line *p = r->policies; p != NULL; p = p->next) {
@@ -208,8 +231,10 @@ policies_apply(struct reading *r, bool of_default)
                 if ((strcmp(p->name_space, "default") == 0) != of_default)
                         continue;
                 if (policies_set(r->config->policies, bytes_str(p->name_space),
-                                 bytes_str(p->option), bytes_str(p->value), wrong))
+                                 bytes_str(p->option), bytes_str(p->value), wrong)) {
+                        mode_keep(r->config, p);
                         continue;
+                }
                 snprintf(what, sizeof what, "[namespace %.60s] %.40s = %.40s: %.200s",
                          p->name_space, p->option, p->value, wrong);
                 fail(r, p->line, what);

@@ -195,19 +195,26 @@ print_option(const char *name, const char *kind, const char *text)
         print_wrapped(text, column);
 }
 
+/* The meaning, what is legal, and the default. */
+static void
+row_text(const struct option_row *row, char out[static 512])
+{
+        int n = snprintf(out, 512, "%s", row->help);
+
+        if (row->type == OPTION_CHOICE)
+                n += snprintf(out + n, 512 - (size_t)n, ": %s", row->values);
+        else if (row->min[0] != '\0')
+                n += snprintf(out + n, 512 - (size_t)n, "; %s to %s", row->min, row->max);
+        if (row->fallback[0] != '\0')
+                snprintf(out + n, 512 - (size_t)n, " [%s]", row->fallback);
+}
+
 static void
 print_row(const struct option_row *row)
 {
         char name[64], text[512];
-        int n;
 
-        n = snprintf(text, sizeof text, "%s", row->help);
-        if (row->type == OPTION_CHOICE)
-                n += snprintf(text + n, sizeof text - (size_t)n, ": %s", row->values);
-        else if (row->min[0] != '\0')
-                n += snprintf(text + n, sizeof text - (size_t)n, "; %s to %s", row->min, row->max);
-        if (row->fallback[0] != '\0')
-                snprintf(text + n, sizeof text - (size_t)n, " [%s]", row->fallback);
+        row_text(row, text);
         print_option(option_argv_name(row, name), value_kind(row->type), text);
 }
 
@@ -222,9 +229,12 @@ config_print_help(void)
                      "Configuration file (INI): [server] [l1] [l2] [l3] "
                      "[namespace NAME]");
         print_option("check-config", "", "Judge the configuration, then end: status 0 or 2");
-        print_option("print-config", "", "Show the configuration that would be used, as a file");
-        print_option("version", "", "Show the version");
-        print_option("help", "", "Show this");
+        print_option("print-config", "",
+                     "Show the configuration that would be used, as a file; a password as ***");
+        print_option("print-schema", "",
+                     "Show the SQL that makes the tables of L3, for whoever may create them");
+        print_option("version", "", "Show the version (-V)");
+        print_option("help", "", "Show this (-h)");
         for (int id = 0; id < OPTION_COUNT_ALL; id++) {
                 const struct option_row *row = &option_rows[id];
 
@@ -243,8 +253,7 @@ config_print_help(void)
                 size_t column = (size_t)printf("  %s %s", row->name, value_kind(row->type));
                 char text[512];
 
-                snprintf(text, sizeof text, "%s%s%s [%s]", row->help, row->values[0] ? ": " : "",
-                         row->values, row->fallback);
+                row_text(row, text);
                 if (column + 1 > HELP_AT) {
                         putchar('\n');
                         column = 0;

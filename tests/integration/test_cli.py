@@ -56,6 +56,21 @@ def test_tells_the_tier(t):
     assert stored["status"] == "ok" and "l2" in stored["reached"] and stored["version"] > 0, stored
 
 
+def test_a_terminal_gets_nothing_that_it_would_obey(t):
+    """Escape sequences in a value are shown on a terminal; a pipe gets the bytes."""
+    server = t.pannierd()
+    value = b"a\x1b[31mred\xc2\x9bx\n\xe2\x98\x83"
+    pannier(t, server, "set", "k", "-", stdin=value)
+    assert pannier(t, server, "get", "k") == value
+    master, slave = os.openpty()
+    subprocess.run([t.program("pannier"), "-s", f"127.0.0.1:{server.port}", "get", "k"], stdout=slave, timeout=60,
+                   check=True)
+    os.close(slave)
+    shown = os.read(master, 4096)
+    os.close(master)
+    assert shown == b"a\\x1b[31mred\\xc2\\x9bx\r\n\xe2\x98\x83\r\n", shown
+
+
 def test_missing_key_has_a_status_of_its_own(t):
     server = t.pannierd()
     out, err = pannier_text(t, "get", "nothing", server=server, expect=1)
@@ -189,6 +204,9 @@ def test_usage(t):
         ("set", "k", "v", "--confidence", "2"): "from 0 to 1",
         ("set", "k", "v", "--tag", ""): "1 to 256 bytes",
         ("set", "k", "v", "--nx", "--xx"): "exclude",
+        ("set", "k", "v", "--keepttl", "--ttl", "5s"): "exclude",
+        ("set", "k", "v", "--ttl", "999999h"): "at most 36525 d",
+        ("set", "k", "v", "--compute", "2h"): "at most",
         ("--deadline", "0", "ping"): "50ms",
         ("--json=yes", "ping"): "no argument",
         ("--nonsense", "ping"): "pannier help",

@@ -48,7 +48,11 @@ def test_bad_options(t):
         (("--l2", "http://x"), ("l2", "redis://")),
         (("stray",), ("stray",)),
         (("--listen", "nonsense"), ("listen",)),
-        (("--listen", "127.0.0.1:99999"), ("listen",)),
+        (("--listen", "127.0.0.1:99999"), ("--listen 127.0.0.1:99999:", "HOST:PORT")),
+        (("--l2", "redis://h", "--l2-prefix", "a{"), ("--l2-prefix:",)),
+        (("--l3", "nonsense"), ("--l3:", "libpq", "postgresql://")),
+        (("--l3", "dbname=x", "--l3-schema", "pg_x"), ("--l3-schema:",)),
+        (("--unix-socket", "/" + "s" * 107), ("--unix-socket:", "107")),
     ):
         one_sentence(run(t, *arguments, expect=2), *words)
 
@@ -62,6 +66,9 @@ def test_bad_lines(t):
         ("[nowhere]\nx = 1\n", 2, ("nowhere", "server", "l1", "l2", "l3", "namespace")),
         ("[server]\nthis is not a line\n", 2, ()),
         ("[namespace a]\nmode = sideways\n", 2, ("mode", "behind", "through")),
+        ("[namespace default]\nttl = 1h\n[namespace a]\n\nmode = through\n", 5, ("through", "[l3] url")),
+        ("[server]\nlisten = here\n", 2, ("listen = here", "HOST:PORT")),
+        ("threads = 1\n", 1, ("section", "[server]")),
         ("[namespace a]\nnonsense = 1\n", 2, ("nonsense",)),
     ):
         path = t.config(text)
@@ -86,6 +93,13 @@ def test_check_and_print_config(t):
     assert "[namespace ads]" in printed and re.search(r"^ttl *= *5m", printed, re.M)
     again = t.config(printed)
     assert run(t, "--config", again, "--print-config") == printed, "what is printed is a configuration file"
+
+
+@once
+def test_print_schema(t):
+    text = run(t, "--l3-schema", "of our own", "--print-schema")
+    assert text.startswith("BEGIN;") and text.endswith("COMMIT;\n"), text
+    assert 'CREATE TABLE IF NOT EXISTS "of our own".entry' in text, text
 
 
 def printed_memory(t, *arguments, environment=None):
