@@ -453,10 +453,8 @@ reap(struct uring_loop *l)
                 }
                 io_uring_cq_advance(&l->ring, n);
         }
-        /* Not before: who sends as fast as we look would keep us here, and what came for a stream
-         * that was paused meanwhile would be kept without end. */
-        if (l->buffers_back > 0)
-                io_uring_buf_ring_advance(l->buffers, l->buffers_back);
+        /* Not before: who sends as fast as we look would keep us here. */
+        io_uring_buf_ring_advance(l->buffers, l->buffers_back);
         l->buffers_back = 0;
 }
 

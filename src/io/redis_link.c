@@ -268,6 +268,7 @@ link_answered(struct redis_link *l, struct redis_answer *a)
                 answer_free(a);
                 return;
         }
+        l->heard = true;
         list_remove(&slot->link);
         l->slot_count--;
         l->rtt_asked_us = slot->asked_us;
@@ -286,7 +287,9 @@ link_input(struct stream *s, struct bytes in)
                 return;
         /* First, so that the clock is learnt before those who were answered go on. */
         redis_wake(l->tier);
-        l->heard = true;
+        if (l->role == LINK_LARGE) /* parts of a long answer; elsewhere, only whole ones: one whose
+                                    * length was wrong would swallow all that follow */
+                l->heard = true;
         if (!answer_reader_feed(l->reader, in)) {
                 redis_link_break(l, "its answer is too long");
                 return;

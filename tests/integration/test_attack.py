@@ -1,6 +1,7 @@
 """Clients, signals and tiers that mean harm: nothing crashes, nothing hangs, memory stays within its bounds."""
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -189,3 +190,65 @@ def test_unfinished_large_requests_leave_room_for_small_ones(t):
             assert c.cmd("SET", "a", "x" * 3000) == b"OK"
     for c in conns:
         c.close()
+
+
+class Between:
+    """Passes bytes between pannierd and Redis; lie() puts its text before the next answer."""
+
+    def __init__(self, redis):
+        self.redis, self.text = redis, b""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self.redis.socket)
+            threading.Thread(target=self.pump, args=(near, far, False), daemon=True).start()
+            threading.Thread(target=self.pump, args=(far, near, True), daemon=True).start()
+
+    def pump(self, source, sink, lies):
+        try:
+            while data := source.recv(65536):
+                if lies and self.text:
+                    data, self.text = self.text + data, b""
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.close()
+
+
+@limit(180)
+def test_redis_that_lies_about_lengths_and_kinds(t):
+    """Once each: what it said is never a value of another key, and soon it is believed again."""
+    redis = t.redis()
+    between = Between(redis)
+    server = t.pannierd(l2=between.url).wait_tiers(l3=False)
+    lies = (b"$90000000\r\nx", b"$9223372036854775807\r\n", b"*2147483647\r\n:1\r\n", b"*1\r\n" * 5000, b":1\r\n",
+            b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*3\r\n:0\r\n:0\r\n:0\r\n", b"$-7\r\n", b"\0\xff\0")
+    with server.connect() as c:
+        for i, lie in enumerate(lies):
+            assert c.cmd("SET", f"k{i}", f"value of {i}") == b"OK"
+            c.cmd("PN.FLUSH", "L1")
+            between.text = lie
+            got = c.cmd("GET", f"k{i}")
+            assert got in (None, f"value of {i}".encode()), (lie[:20], got)
+
+            def believed():
+                c.cmd("PN.FLUSH", "L1")
+                return c.cmd("GET", f"k{i}") == f"value of {i}".encode() and c.call("DEL", "other") == 0
+
+            wait_until(f"the tier works again after {lie[:20]}", believed, 20, 0.1)
+    between.close()
