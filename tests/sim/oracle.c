@@ -92,7 +92,8 @@ oracle_ask(enum what what, unsigned server, unsigned key)
 
 enum there { THERE_UNKNOWN, THERE_LIVE, THERE_GONE };
 
-/* The last write of the key before `a`, if it was acknowledged by a shared tier and nothing else was written near it. */
+/* The last write of the key before `a`, if it was acknowledged by a shared tier and nothing else
+ * was written near it. */
 static const struct ask *
 last_write(const struct ask *a)
 {
@@ -162,7 +163,8 @@ judge_there(const struct ask *a)
                         fail(a, "EXPIRE did not see what is there");
                 return;
         case ASK_DEL:
-                /* The reverse may be said: L3 holds the predecessor of what has just expired in L2. */
+                /* The reverse may be said: L3 holds the predecessor of what has just expired in
+                 * L2. */
                 if (is_calm() && there == THERE_LIVE && !a->answer.existed)
                         fail(a, "DEL did not say what was there");
                 return;

@@ -1,8 +1,9 @@
-/* Random runs of the real request engine over simulated tiers: several processes of one or two workers over one L2 and one
- * L3; delays, clocks, frozen tiers, broken connections, evictions and failovers, all decided by a seed. The oracle
- * (oracle.c) judges every answer and the end.
- * random_runs [--seeds N] [--from SEED] [--seed SEED] [--break RULE] [--trace]; a failing seed is printed and replays
- * exactly. --break takes a rule away from the simulated L2, to see that the oracle minds. */
+/* Random runs of the real request engine over simulated tiers: several processes of one or two
+ * workers over one L2 and one L3; delays, clocks, frozen tiers, broken connections, evictions and
+ * failovers, all decided by a seed. The oracle (oracle.c) judges every answer and the end.
+ * random_runs [--seeds N] [--from SEED] [--seed SEED] [--break RULE] [--trace]; a failing seed is
+ * printed and replays exactly. --break takes a rule away from the simulated L2, to see that the
+ * oracle minds. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -99,8 +100,9 @@ choose(void)
 
 /* ---- faults ---- */
 
-/* L2 evicts, as its users may: what L3 has got, and no tombstone. Not while it is frozen: what waits to be executed would then
- * meet nothing that is newer, a limit that the documentation states. */
+/* L2 evicts, as its users may: what L3 has got, and no tombstone. Not while it is frozen: what
+ * waits to be executed would then meet nothing that is newer, a limit that the documentation
+ * states. */
 static void
 evict(struct bytes key)
 {

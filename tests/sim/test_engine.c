@@ -1,5 +1,5 @@
-/* The rules of reading and writing through, one by one, over simulated tiers (design: "the newest wins", landing, looking up,
- * queues, write modes). */
+/* The rules of reading and writing through, one by one, over simulated tiers (design: "the newest
+ * wins", landing, looking up, queues, write modes). */
 #include "tests/sim/asking.h"
 
 Test(engine, without_tiers_l1_is_all)

@@ -1,5 +1,6 @@
-/* tests/sim/tier.c: a simulated lower tier: the rules of request/tier.h over a small table, with delays, in the order of a connection.
- * Not here: what a real Redis or PostgreSQL does beyond the contract (tests/tiers/ holds those to the same rules). */
+/* tests/sim/tier.c: a simulated lower tier: the rules of request/tier.h over a small table, with
+ * delays, in the order of a connection. Not here: what a real Redis or PostgreSQL does beyond the
+ * contract (tests/tiers/ holds those to the same rules). */
 #include "tests/sim/world.h"
 
 #include <stdio.h>
@@ -367,7 +368,7 @@ sim_start(struct tier *tier, struct tier_call *call)
         }
         task_init(&sc->timeout, timeout_advance);
         timer_set(&t->env->timers, &call->timer, &sc->timeout, call->deadline_us);
-        at = t->world->now_us + delay(t->world);
+        at = t->world->now_us + delay(t->world) + (sc->line > 0 ? t->world->large_us : 0);
         out = &t->out_us[sc->line];
         *out = at > *out ? at : *out + 1;
         sim_after(t->world, *out - t->world->now_us, call_arrives, sc);
@@ -415,6 +416,7 @@ tier_up(struct sim_world *w, void *with)
                 return;
         t->head.up = true;
         t->head.replid = t->store->replid;
+        env_clock(t->env, w->now_us, w->now_us); /* a turn begins */
         floors_sync(t->env, &t->head);
         queues_kick(t->env);
 }

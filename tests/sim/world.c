@@ -74,7 +74,9 @@ servers_advance(struct sim_world *w)
 
                 env_clock(env, w->now_us, w->now_us);
                 timers_fire(&env->timers, env->mono_us, &env->ready);
+                w->in_engine = true;
                 env_advance(env);
+                w->in_engine = false;
                 landing_sweep(env->landing, env->mono_us);
         }
 }
@@ -298,9 +300,12 @@ ask_finish(struct request *rq)
                 struct bytes part;
                 struct blob *raw = op_raw(op, &part);
 
-                must(raw != NULL);
-                a->len = part.len;
                 a->version = op->state == OP_DONE ? a->version : op->entry.meta.version;
+                if (raw == NULL) { /* memory is short */
+                        a->error = ERR_BUSY_MEMORY;
+                        return;
+                }
+                a->len = part.len;
                 snprintf(a->value, sizeof a->value, "%.*s", (int)part.len, (const char *)part.at);
                 blob_unref(raw);
         }

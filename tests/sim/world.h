@@ -1,6 +1,6 @@
-/* tests/sim/world.h: a small world for the real request engine: simulated time, simulated tiers shared by several servers, faults
- * decided by one seed. Single-threaded; nothing here reads a clock.
- * Owns everything it makes. The engine under test is linked as it is. */
+/* tests/sim/world.h: a small world for the real request engine: simulated time, simulated tiers
+ * shared by several servers, faults decided by one seed. Single-threaded; nothing here reads a
+ * clock. Owns everything it makes. The engine under test is linked as it is. */
 #ifndef PN_TESTS_SIM_WORLD_H
 #define PN_TESTS_SIM_WORLD_H
 
@@ -85,6 +85,8 @@ struct sim_world {
         unsigned servers;                          /* in use: processes * workers */
         bool trace; /* what the tiers execute, on stderr; times since began_us */
         uint64_t began_us;
+        uint64_t large_us;   /* what a large value takes longer, one way */
+        bool in_engine;      /* the engine runs, rather than a tier */
         unsigned delays_off; /* 1: every call is answered after exactly delay_max */
 };
 
@@ -101,7 +103,8 @@ void sim_forget(struct sim_store *s, struct bytes key);         /* evicted */
 void sim_freeze(struct sim_world *w, struct sim_store *s, uint64_t for_us);
 void sim_cut(struct sim_world *w, struct sim_tier *t,
              uint64_t for_us); /* the connection breaks and stays away */
-/* Redis is another one from now on: empty, or (old != NULL) as it was then. All connections break. */
+/* Redis is another one from now on: empty, or (old != NULL) as it was then. All connections
+ * break. */
 void sim_fail_over(struct sim_world *w, struct sim_store *old);
 void sim_copy(struct sim_store *to, const struct sim_store *from);
 void sim_empty(struct sim_store *s);

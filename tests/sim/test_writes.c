@@ -1,0 +1,602 @@
+/* Writing, rule by rule: the order of a key's writes, versions, what is acknowledged by whom, queues, and what depends on what is
+ * there. */
+#include <stdio.h>
+
+#include "tests/sim/asking.h"
+
+/* ---- the order of one key's writes ---- */
+
+/* Sent one after the other without waiting: the later one stays, though the earlier one is packed elsewhere first. */
+static void
+large_then_small(bool l2, bool l3, const char *mode)
+{
+        static char large[300 * 1024];
+        struct sim_answer a, b;
+
+        world(1, l2, l3, mode);
+        sim_set_bytes(&w.server[0], "k", bytes_of(large, sizeof large), NULL, &a);
+        sim_set(&w.server[0], "k", "small", NULL, &b);
+        sim_run(&w, 5 * SECOND);
+        cr_expect_eq(a.state, OP_DONE);
+        cr_expect_eq(b.state, OP_DONE);
+        cr_expect_gt(b.version, a.version);
+        cr_expect_lt(b.ended_us - b.began_us, 50 * MS);
+        cr_expect_str_eq(get(0, "k").value, "small");
+        if (l2)
+                cr_expect_eq(in_l2("k")->version, b.version);
+        if (l3)
+                cr_expect_eq(in_l3("k")->version, b.version);
+        done();
+}
+
+Test(writes, a_small_write_does_not_overtake_a_large_one_in_l1)
+{
+        large_then_small(false, false, "");
+}
+Test(writes, a_small_write_does_not_overtake_a_large_one_in_l2)
+{
+        large_then_small(true, false, "l2");
+}
+Test(writes, a_small_write_does_not_overtake_a_large_one_behind)
+{
+        large_then_small(true, true, "behind");
+}
+Test(writes, a_small_write_does_not_overtake_a_large_one_in_l3_alone)
+{
+        large_then_small(false, true, "through");
+}
+
+/* On its own connection the large one takes longer. */
+Test(writes, a_small_write_waits_for_a_large_one_on_the_other_connection)
+{
+        static char large[300 * 1024];
+        struct sim_answer a, b;
+
+        world(1, true, false, "l2");
+        w.large_us = 20 * MS;
+        sim_set_bytes(&w.server[0], "k", bytes_of(large, sizeof large), NULL, &a);
+        sim_run(&w, 10 * MS);
+        sim_set(&w.server[0], "k", "small", NULL, &b);
+        sim_run(&w, 200 * MS);
+        cr_expect_gt(b.version, a.version);
+        expect_hit(get(0, "k"), OP_TIER_L1, "small");
+        done();
+}
+
+/* Small ones follow each other without waiting for answers. */
+Test(writes, writes_of_a_key_are_pipelined)
+{
+        struct sim_answer a[50];
+
+        world(1, true, false, "l2");
+        for (unsigned i = 0; i < 50; i++)
+                sim_set(&w.server[0], "k", "v", NULL, &a[i]);
+        sim_run(&w, 3 * MS);
+        for (unsigned i = 0; i < 50; i++)
+                cr_expect(a[i].done && a[i].state == OP_DONE);
+        cr_expect_eq(a[49].version, in_l2("k")->version);
+        done();
+}
+
+Test(writes, expire_does_not_slip_behind_the_set_that_follows)
+{
+        struct sim_answer e, s;
+
+        world(1, true, true, "behind");
+        set(0, "k", "old");
+        empty_l1(0);
+        sim_expire(&w.server[0], "k", w.now_us + 500 * MS, &e);
+        sim_set(&w.server[0], "k", "new", NULL, &s);
+        sim_run(&w, SECOND);
+        cr_expect_eq(e.state, OP_DONE);
+        cr_expect_gt(s.version, e.version);
+        expect_hit(get(0, "k"), OP_TIER_L1, "new");
+        done();
+}
+
+Test(writes, expire_sees_the_set_before_it)
+{
+        static char large[300 * 1024];
+        struct sim_answer e, s;
+
+        world(1, true, true, "behind");
+        sim_set_bytes(&w.server[0], "k", bytes_of(large, sizeof large), NULL, &s);
+        sim_expire(&w.server[0], "k", w.now_us + 500 * MS, &e);
+        sim_run(&w, SECOND);
+        cr_expect_eq(e.state, OP_DONE);
+        cr_expect_eq(get(0, "k").state, OP_MISS);
+        done();
+}
+
+/* ---- versions ---- */
+
+Test(writes, an_estimated_version_is_above_all_that_is_known)
+{
+        struct sim_answer a, b;
+
+        world(2, true, false, "l2");
+        w.l2.clock_offset_us = 5 * SECOND;
+        a = set(0, "k", "old");
+        w.l2.clock_offset_us = 0;
+        sim_freeze(&w, &w.l2, 100 * MS);
+        sim_set(&w.server[0], "k", "new", NULL, &b);
+        sim_run(&w, 60 * MS);
+        cr_expect_eq(b.state, OP_DONE);
+        cr_expect_gt(b.version, a.version);
+        expect_hit(get(0, "k"), OP_TIER_L1, "new");
+        sim_run(&w, SECOND);
+        expect_hit(get(1, "k"), OP_TIER_L2, "new");
+        done();
+}
+
+Test(writes, a_version_is_above_the_stored_one_and_the_estimate)
+{
+        struct sim_answer a, b;
+
+        world(1, true, false, "l2");
+        a = set(0, "k", "old");
+        w.l2.clock_offset_us = -5 * SECOND;
+        b = set(0, "k", "new");
+        cr_expect_gt(b.version, a.version);
+        sim_forget(&w.l2, bytes_str("k"));
+        a = set(0, "k", "newer");
+        cr_expect_gt(a.version, b.version, "though L2 has neither the value nor the time");
+        done();
+}
+
+Test(writes, a_write_is_above_what_invalidated_its_namespace)
+{
+        static const char *const modes[] = {"l1", "l2", "behind", "through"};
+
+        for (unsigned i = 0; i < 5; i++) {
+                bool l2 = i<4, l3 = i> 1;
+
+                world(1, l2, l3, i < 4 ? modes[i] : "behind");
+                floors_raise(env_of(0)->floors, bytes_str("ns"), w.now_us + SECOND);
+                cr_expect_eq(set(0, "ns:k", "v").state, OP_DONE);
+                expect_hit(get(0, "ns:k"), OP_TIER_L1, "v");
+                cr_expect_eq(set_nx(0, "ns:k", "w").state, OP_UNMET);
+                sim_destroy(&w);
+        }
+}
+
+/* Its caller was answered long ago: L2 does not do it, and what is queued has its own time. */
+Test(writes, a_write_that_waited_too_long_does_not_jump_the_line)
+{
+        struct sim_answer a, b;
+
+        world(2, true, false, "l2");
+        sim_freeze(&w, &w.l2, 100 * MS);
+        sim_set(&w.server[0], "k", "first", NULL, &a);
+        sim_run(&w, 10 * MS);
+        sim_set(&w.server[1], "k", "second", NULL, &b);
+        sim_run(&w, 2 * SECOND);
+        cr_expect(a.estimated && b.estimated);
+        for (unsigned i = 0; i < 2; i++)
+                cr_expect_str_eq(get(i, "k").value, "second");
+        done();
+}
+
+Test(writes, a_clock_that_is_behind_is_learnt_anew)
+{
+        struct sim_answer a;
+
+        world(1, true, true, "behind");
+        env_of(0)->clock.offset_us -= SECOND;
+        env_of(0)->clock.floor_us = 0;
+        sim_run(&w, MS);
+        sim_set(&w.server[0], "k", "v", NULL, &a);
+        sim_run(&w, 10 * MS);
+        cr_assert(a.done);
+        cr_expect_eq(a.state, OP_DONE);
+        cr_expect_not(a.estimated);
+        cr_expect_eq(in_l2("k")->version, a.version);
+        cr_expect_eq(w.l2.asked[TIER_WRITE], 2);
+        done();
+}
+
+/* ---- who acknowledges ---- */
+
+Test(writes, mode_l1_beside_tiers_is_nobody_elses)
+{
+        world(1, true, true, "l1");
+        cr_expect_eq(set(0, "k", "v").state, OP_DONE);
+        expect_hit(get(0, "k"), OP_TIER_L1, "v");
+        cr_expect_eq(set_nx(0, "k", "w").state, OP_UNMET);
+        cr_expect_eq(expire(0, "k", w.now_us + SECOND).state, OP_DONE);
+        cr_expect(del(0, "k").existed);
+        cr_expect_eq(get(0, "k").state, OP_MISS);
+        cr_expect_eq(set_nx(0, "k", "w").state, OP_DONE);
+        cr_expect_eq(w.l2.asked[TIER_GET] + w.l2.asked[TIER_WRITE], 0);
+        cr_expect_eq(w.l3.asked[TIER_GET] + w.l3.asked[TIER_WRITE], 0);
+        done();
+}
+
+Test(writes, mode_l2_beside_l3_does_not_touch_l3)
+{
+        struct sim_answer a;
+
+        world(2, true, true, "l2");
+        option(O_l2_value_max, 1000);
+        sim_freeze(&w, &w.l2, 200 * MS);
+        a = set_long(0, "k", 5000); /* acknowledged, queued */
+        cr_expect_eq(a.state, OP_DONE);
+        sim_run(&w, SECOND);
+        cr_expect_gt(in_l2("k")->blob->len, 5000, "no mark for a value that L3 has not got");
+        cr_expect_eq(get(1, "k").len, 5000);
+        cr_expect_null(in_l3("k"));
+        done();
+}
+
+Test(writes, through_with_l2_gone_is_refused_and_reaches_both)
+{
+        struct sim_answer a;
+
+        world(2, true, true, "through");
+        sim_cut(&w, &w.server[0].l2, 2 * SECOND);
+        a = set(0, "k", "v");
+        cr_expect_eq(a.error, ERR_TIER_DOWN);
+        sim_run(&w, 4 * SECOND);
+        cr_expect_not_null(in_l3("k"));
+        expect_hit(get(1, "k"), OP_TIER_L2, "v");
+        done();
+}
+
+Test(writes, delete_ack_local_acknowledges_what_waits)
+{
+        struct sim_answer a;
+
+        for (unsigned i = 0; i < 2; i++) {
+                world(1, true, true, "behind");
+                set(0, "k", "v");
+                policy("delete-ack", "local");
+                sim_freeze(&w, i == 0 ? &w.l2 : &w.l3, SECOND);
+                sim_del(&w.server[0], "k", &a);
+                sim_run(&w, 400 * MS);
+                cr_expect_eq(a.state, OP_DONE);
+                sim_run(&w, 4 * SECOND);
+                cr_expect(in_l2("k")->tombstone && in_l3("k")->tombstone);
+                sim_destroy(&w);
+        }
+}
+
+/* A lifetime that is over is a DEL: also in L3, before it is acknowledged. */
+Test(writes, expire_into_the_past_is_a_del)
+{
+        struct op_asked past = {.lifetime = LIFE_AT, .hard_us = 1};
+        struct sim_answer a;
+
+        world(1, true, true, "behind");
+        set(0, "k", "v");
+        sim_run(&w, 3 * SECOND);
+        cr_expect_eq(expire(0, "k", 1).state, OP_DONE);
+        cr_expect(in_l2("k")->tombstone);
+        cr_expect(in_l3("k")->tombstone);
+        cr_expect_eq(get(0, "k").state, OP_MISS);
+        set(0, "k", "v");
+        sim_freeze(&w, &w.l3, SECOND);
+        sim_set(&w.server[0], "k", "gone", &past, &a);
+        sim_run(&w, 100 * MS);
+        cr_expect_not(a.done, "it waits for L3");
+        sim_run(&w, 400 * MS);
+        cr_expect_eq(a.error, ERR_TIER_DOWN);
+        done();
+}
+
+Test(writes, del_behind_is_acknowledged_by_l3_too)
+{
+        struct sim_answer a;
+
+        world(1, true, true, "behind");
+        set(0, "k", "v");
+        sim_freeze(&w, &w.l3, 2 * SECOND);
+        sim_del(&w.server[0], "k", &a);
+        sim_run(&w, 400 * MS);
+        cr_expect_eq(a.error, ERR_TIER_DOWN);
+        sim_run(&w, 4 * SECOND);
+        cr_expect(in_l3("k")->tombstone);
+        done();
+}
+
+/* ---- queues ---- */
+
+/* Redis' clock is behind: without the wait the queued one, stamped before, would win over what was written since. */
+Test(writes, a_write_waits_for_the_queue_before_it)
+{
+        struct op_asked brief = {.deadline_us = 500};
+        struct sim_answer a, b;
+
+        world(2, true, true, "behind");
+        set(0, "k", "old");
+        w.l2.clock_offset_us = -5 * SECOND;
+        sim_forget(&w.l2, bytes_str("k"));
+        sim_cut(&w, &w.server[0].l2, 2 * MS);
+        sim_set(&w.server[0], "k", "first", &brief, &a);
+        sim_run(&w, 2500);
+        cr_expect(a.done && a.estimated);
+        sim_set(&w.server[0], "k", "second", NULL, &b);
+        sim_run(&w, 3 * SECOND);
+        cr_expect_gt(b.version, a.version);
+        expect_hit(get(0, "k"), OP_TIER_L1, "second");
+        expect_hit(get(1, "k"), OP_TIER_L2, "second");
+        done();
+}
+
+Test(writes, with_l3_alone_what_was_queued_loses_to_what_came_since)
+{
+        struct op_asked brief = {.deadline_us = 500};
+        struct sim_answer a, b;
+
+        world(2, false, true, "behind");
+        option(O_l3_timeout, 2500);
+        set(0, "k", "old");
+        w.l3.clock_offset_us = -5 * SECOND;
+        sim_forget(&w.l3, bytes_str("k"));
+        sim_freeze(&w, &w.l3, 4 * MS);
+        sim_set(&w.server[0], "k", "first", &brief, &a);
+        sim_run(&w, 5 * MS);
+        cr_expect(a.done && a.estimated);
+        sim_forget(&w.l3, bytes_str("k"));
+        sim_set(&w.server[0], "k", "second", NULL, &b);
+        sim_run(&w, 3 * SECOND);
+        cr_expect_gt(b.version, a.version);
+        expect_hit(get(0, "k"), OP_TIER_L1, "second");
+        expect_hit(get(1, "k"), OP_TIER_L3, "second");
+        done();
+}
+
+Test(writes, what_waited_for_l2_meets_l3_first)
+{
+        struct sim_answer a;
+
+        world(2, true, true, "behind");
+        sim_cut(&w, &w.server[0].l2, 3 * SECOND);
+        sim_set(&w.server[0], "k", "first", NULL, &a);
+        sim_run(&w, 10 * MS);
+        sim_cut(&w, &w.server[0].l3, 2900 * MS); /* it waits for both */
+        set(1, "k", "second");
+        sim_run(&w, 2 * SECOND);
+        cr_assert_not_null(in_l3("k"));
+        sim_forget(&w.l2, bytes_str("k"));
+        sim_run(&w, 5 * SECOND);
+        empty_l1(1);
+        expect_hit(get(1, "k"), OP_TIER_L3, "second");
+        done();
+}
+
+Test(writes, what_loses_in_l3_is_taken_out_of_l2)
+{
+        static struct sim_store old;
+
+        world(2, true, true, "behind");
+        set(0, "k", "first");
+        sim_copy(&old, &w.l2);
+        del(1, "k"); /* in L3 at once; "first" comes there after it */
+        sim_fail_over(&w, &old);
+        sim_empty(&old);
+        sim_run(&w, 4 * SECOND);
+        cr_expect_null(in_l2("k"));
+        cr_expect_eq(get(0, "k").state, OP_MISS);
+        done();
+}
+
+/* Two processes estimated the same version: the one that comes second loses, and drops its own copy. */
+Test(writes, of_two_writes_of_one_version_one_is_forgotten)
+{
+        struct sim_answer a;
+
+        world(2, true, false, "l2");
+        sim_cut(&w, &w.server[0].l2, SECOND);
+        a = set(0, "k", "mine");
+        set(1, "k", "theirs");
+        in_l2("k")->version = a.version;
+        put_u64(in_l2("k")->blob->at, a.version);
+        sim_run(&w, 3 * SECOND);
+        expect_hit(get(0, "k"), OP_TIER_L2, "theirs");
+        done();
+}
+
+Test(writes, what_lost_in_l2_leaves_l1)
+{
+        struct sim_answer a;
+
+        world(2, true, false, "l2");
+        sim_cut(&w, &w.server[0].l2, SECOND);
+        a = set(0, "k", "mine");
+        cr_expect(a.estimated);
+        set(1, "k", "theirs");
+        sim_run(&w, 3 * SECOND);
+        expect_hit(get(0, "k"), OP_TIER_L2, "theirs");
+        done();
+}
+
+/* What failed goes back to where its age puts it: behind a younger one it would never be found too old. */
+Test(writes, the_oldest_of_a_queue_is_the_one_that_grows_too_old)
+{
+        struct sim_answer a, b;
+
+        world(1, true, false, "l2");
+        sim_freeze(&w, &w.l2, 400 * SECOND);
+        sim_set(&w.server[0], "a:1", "v", NULL, &a);
+        sim_run(&w, 200 * SECOND);
+        sim_set(&w.server[0], "b:1", "v", NULL, &b);
+        sim_run(&w, 102 * SECOND);
+        cr_expect_eq(metric(0, M_queue_overflows), 1);
+        cr_expect_eq(metric(0, M_queue_l2), 1);
+        sim_run(&w, 110 * SECOND);
+        done();
+}
+
+Test(writes, a_full_queue_is_an_overflow)
+{
+        struct sim_answer a;
+
+        world(1, true, false, "l2");
+        option(O_queue_max, 20000);
+        sim_freeze(&w, &w.l2, 2 * SECOND);
+        for (unsigned i = 0; i < 30; i++) {
+                char key[16];
+
+                snprintf(key, sizeof key, "ns:%u", i);
+                sim_set(&w.server[0], key, "a value of some length, so that it adds up", NULL, &a);
+                sim_run(&w, 60 * MS);
+        }
+        cr_expect_geq(metric(0, M_queue_overflows), 1);
+        cr_expect_leq(metric(0, M_queue_bytes), 20000);
+        cr_expect_eq(get(0, "ns:0").state, OP_MISS);
+        sim_run(&w, SECOND);
+        done();
+}
+
+/* ---- what depends on what is there ---- */
+
+Test(writes, nx_asks_the_shared_tier_not_l1)
+{
+        world(2, true, true, "behind");
+        set(0, "lock", "a");
+        expect_hit(get(1, "lock"), OP_TIER_L2, "a");
+        del(0, "lock");
+        expect_hit(get(1, "lock"), OP_TIER_L1, "a"); /* for as long as L1 keeps it */
+        cr_expect_eq(set_nx(1, "lock", "b").state, OP_DONE);
+        cr_expect_eq(set_nx(0, "lock", "c").state, OP_UNMET);
+        done();
+}
+
+Test(writes, nx_without_l2_does_not_take_the_word_of_l3_or_of_the_queue)
+{
+        world(2, true, true, "behind");
+        set(0, "k", "v");
+        sim_run(&w, 3 * SECOND);
+        sim_cut(&w, &w.server[1].l2, 300 * MS);
+        cr_expect_eq(set_nx(1, "k", "w").error, ERR_TIER_DOWN);
+        set(1, "k", "queued");
+        cr_expect_eq(set_nx(1, "k", "w").error, ERR_TIER_DOWN);
+        done();
+}
+
+/* L2 has lost the lock's successor, this process holds a copy of its predecessor. */
+Test(writes, nx_does_not_end_with_a_copy_that_l2_has_lost)
+{
+        world(2, true, true, "behind");
+        set(0, "lock", "a");
+        expect_hit(get(1, "lock"), OP_TIER_L2, "a");
+        del(0, "lock");
+        sim_forget(&w.l2, bytes_str("lock"));
+        cr_expect_eq(set_nx(1, "lock", "b").state, OP_DONE);
+        done();
+}
+
+Test(writes, nx_takes_the_place_of_what_counts_as_absent)
+{
+        world(1, true, true, "behind");
+        set(0, "ns:k", "v");
+        floors_raise(env_of(0)->floors, bytes_str("ns"), w.now_us + SECOND);
+        cr_expect_eq(set_nx(0, "ns:k", "w").state, OP_DONE, "invalidated");
+        sim_destroy(&w);
+
+        world(1, true, true, "through");
+        set(0, "k", "v");
+        sim_forget(&w.l3, bytes_str("k"));
+        empty_l1(0);
+        w.l2.replid++;
+        sim_cut(&w, &w.server[0].l2, MS);
+        sim_run(&w, 10 * MS);
+        cr_expect_eq(set_nx(0, "k", "w").state, OP_DONE, "written under another replication id");
+        expect_hit(get(0, "k"), OP_TIER_L1, "w");
+        done();
+}
+
+/* A lookup that was under way when the answer was still another is not good enough for an end. */
+Test(writes, expire_and_nx_do_not_end_with_an_old_lookup)
+{
+        struct sim_answer g, s, e;
+
+        world(2, true, true, "behind");
+        sim_freeze(&w, &w.l3, 20 * MS);
+        sim_get(&w.server[0], "k", &g);
+        sim_run(&w, 5 * MS); /* L2 said absent */
+        sim_set(&w.server[1], "k", "v", NULL, &s);
+        sim_run(&w, 5 * MS);
+        cr_expect_eq(s.state, OP_DONE);
+        sim_expire(&w.server[0], "k", w.now_us + SECOND, &e);
+        sim_run(&w, 100 * MS);
+        cr_expect_eq(e.state, OP_DONE);
+        done();
+}
+
+Test(writes, conditions_and_lifetimes_do_what_they_say)
+{
+        struct op_asked xx = {.condition = OP_IF_PRESENT}, keep = {.lifetime = LIFE_KEEP},
+                        swap = {.want_old = true};
+        struct sim_answer a;
+
+        world(2, true, true, "behind");
+        cr_expect_eq(set_more(0, "k", "v", xx).state, OP_UNMET);
+        set_until(0, "k", "v", w.now_us + 2 * SECOND);
+        cr_expect_eq(set_more(1, "k", "w", xx).state, OP_DONE);
+        set_until(0, "k", "v", w.now_us + 2 * SECOND);
+        a = set_more(1, "k", "x", keep);
+        cr_expect_eq(a.state, OP_DONE);
+        a = set_more(0, "k", "y", swap);
+        cr_expect_str_eq(a.value, "x", "the value before");
+        expire(1, "k", w.now_us + SECOND);
+        set_more(0, "k", "z", keep);
+        sim_run(&w, 1500 * MS);
+        cr_expect_eq(get(0, "k").state, OP_MISS, "z has the lifetime of y");
+        set_until(0, "k", "v", w.now_us + SECOND);
+        cr_expect_eq(expire(0, "k", 0).state, OP_DONE, "persist");
+        sim_run(&w, 2 * SECOND);
+        expect_hit(get(1, "k"), OP_TIER_L2, "v");
+        done();
+}
+
+/* ---- failovers ---- */
+
+/* Sealed before, executed after: it must not count as absent in the new Redis. */
+Test(writes, through_what_waits_is_written_under_the_replication_id_of_its_day)
+{
+        struct sim_answer a;
+
+        world(2, true, true, "through");
+        sim_cut(&w, &w.server[0].l2, SECOND);
+        sim_set(&w.server[0], "k", "v", NULL, &a);
+        sim_run(&w, 500 * MS);
+        w.l2.replid++;
+        sim_run(&w, 3 * SECOND);
+        cr_assert_not_null(in_l2("k"));
+        cr_expect_eq(in_l2("k")->replid, w.l2.replid);
+        sim_set(&w.server[0], "j", "v", NULL, &a);
+        w.l2.replid++;
+        w.server[0].l2.head.replid = w.l2.replid; /* between the sealing and the sending */
+        sim_run(&w, 100 * MS);
+        done();
+}
+
+/* ---- large values ---- */
+
+Test(writes, expire_of_a_large_value_has_the_time_of_its_bytes)
+{
+        struct sim_answer a;
+
+        world(2, true, true, "behind");
+        set_long(0, "k", 300 * 1024);
+        w.large_us = 100 * MS;
+        sim_expire(&w.server[1], "k", w.now_us + 60 * SECOND, &a);
+        sim_run(&w, 400 * MS);
+        cr_assert(a.done);
+        cr_expect_eq(a.state, OP_DONE);
+        done();
+}
+
+Test(writes, too_large_for_l1_is_served_from_below)
+{
+        world(1, true, true, "behind");
+        l1_destroy(env_of(0)->l1);
+        env_of(0)->l1 = l1_create((struct l1_config){.bytes_max = 65536, .partitions = 1});
+        set(0, "k", "small");
+        set_long(0, "k", 60000);
+        cr_expect_eq(get(0, "k").tier, OP_TIER_L2);
+        cr_expect_eq(get(0, "k").len, 60000);
+        cr_expect_eq(expire(0, "k", w.now_us + SECOND).state, OP_DONE);
+        done();
+}
