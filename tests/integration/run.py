@@ -202,7 +202,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("modules", nargs="*", help="test_NAME.py; default all")
     parser.add_argument("-k", metavar="TEXT", help="only tests whose name contains TEXT")
-    parser.add_argument("-j", type=int, default=min(os.cpu_count() or 1, 4), help="modules at a time")
+    parser.add_argument("-j", type=int, default=(os.cpu_count() or 1) + 1, help="modules at a time")
     parser.add_argument("--build", default=os.path.join(HERE, "../../build"), help="directory of the programs")
     parser.add_argument("--loops", default="uring,epoll", help="loops to test, separated by commas")
     parser.add_argument("--sanitized", action="store_true", help="the programs are slow: wait longer")
