@@ -26,6 +26,7 @@ enum {
         WRITE_HAVE_L2,
         WRITE_ASK_L3,
         WRITE_HAVE_L3,
+        WRITE_UNSTAMPED,
 };
 enum { WRITE_TURNS_MAX = 8, WRITE_POLL_US = 2000, ESTIMATE_GAP_US = 1000 };
 
@@ -222,6 +223,13 @@ write_unstamped(struct op *op, struct env *env, const char *tier)
 
         if (write_is_conditional(op)) { /* never a local guess */
                 op_fail(op, env, ERR_TIER_DOWN, tier);
+                return;
+        }
+        /* Many give up in one turn, in any order: versions are still given in the order of the line. */
+        if (op->earlier != NULL && op->earlier->place != PLACE_STAMPED) {
+                op->detail = tier;
+                op->stage = WRITE_UNSTAMPED;
+                op->waits = true;
                 return;
         }
         op->estimated = true;
@@ -544,6 +552,9 @@ op_write_advance(struct op *op, struct env *env)
                         if (op->call.result == TIER_PENDING || !write_have_l3(op, env))
                                 return;
                         break;
+                case WRITE_UNSTAMPED: /* the one before it in line has its version, or has gone */
+                        write_unstamped(op, env, op->detail);
+                        return;
                 }
         }
 }
