@@ -45,7 +45,7 @@ test_frozen(struct bench *b)
         struct ask asks[COUNT], w;
         struct entry e;
 
-        entry_make(b, &e, "frozen:w", 100, 1, 0, 0);
+        entry_make(b, &e, "frozen:w", 100, 1, 0);
         server_freeze();
         for (unsigned i = 0; i < COUNT; i++) {
                 get_key(b, &asks[i], "works");
@@ -85,7 +85,7 @@ test_frozen_long(struct bench *b)
         struct ask a;
 
         /* A refusal makes the tier ask for the time; the answer comes when it is over. */
-        entry_make(b, &e, "frozen:l", 100, 1, 0, 0);
+        entry_make(b, &e, "frozen:l", 100, 1, 0);
         write_new(b, &a, "frozen:l", &e);
         a.call.until_us = 1;
         check_is(ask_now(b, &a), TIER_ANSWERED);
@@ -141,8 +141,8 @@ test_killed(struct bench *b)
         struct tier_state s;
         struct ask a[4];
 
-        entry_make(b, &small, "killed:s", 100, 1, 0, 0);
-        entry_make(b, &large, "killed:l", 1000000, 1, 0, 0);
+        entry_make(b, &small, "killed:s", 100, 1, 0);
+        entry_make(b, &large, "killed:l", 1000000, 1, 0);
         write_new(b, &a[0], "killed:l", &large);
         check_is(ask_now(b, &a[0]), TIER_ANSWERED);
         server_freeze();
@@ -208,7 +208,7 @@ test_refusals(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "refused:k", 100, 1, 0, 0);
+        entry_make(b, &e, "refused:k", 100, 1, 0);
         ask_redis("CONFIG SET maxmemory 1");
         write_new(b, &a, "refused:k", &e);
         check_is(ask_now(b, &a), TIER_FAILED);
@@ -277,7 +277,7 @@ test_rights(struct bench *b)
                                                TIER_RAISE, TIER_FLOORS, TIER_FLUSH};
         struct entry e;
 
-        entry_make(b, &e, "rights:k", 1000000, 1, 0, 0);
+        entry_make(b, &e, "rights:k", 1000000, 1, 0);
         for (int info = 0; info < 2; info++) {
                 char command[512], url[256];
                 struct tier *t;
@@ -404,7 +404,7 @@ test_destroyed(struct bench *b)
         struct ask a[3];
 
         check(bench_up(b, t, true, 2 * SECOND));
-        entry_make(b, &large, "end:l", 1000000, 1, 0, 0);
+        entry_make(b, &large, "end:l", 1000000, 1, 0);
         server_freeze();
         get_key(b, &a[0], "works");
         write_new(b, &a[1], "end:l", &large);
@@ -421,7 +421,7 @@ test_destroyed(struct bench *b)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
         static const struct test_case cases[] = {
                 {"frozen", test_frozen},
@@ -439,6 +439,5 @@ main(void)
                 {0},
         };
 
-        cases_run(cases);
-        return cases_end();
+        return cases_run(cases, argc > 1 ? argv[1] : NULL);
 }

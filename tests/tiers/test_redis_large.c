@@ -35,17 +35,9 @@ test_sizes(struct bench *b)
 
         for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
                 struct entry e;
-                struct ask a;
-                uint64_t version;
 
-                entry_make(b, &e, "large:k", sizes[i], (unsigned)i, 0, 0);
-                write_new(b, &a, "large:k", &e);
-                check_is(ask_now(b, &a), TIER_ANSWERED);
-                check_is(a.call.outcome, WRITE_STORED);
-                version = a.call.found_version;
-                get_key(b, &a, "large:k");
-                check_is(ask_now(b, &a), TIER_ANSWERED);
-                found_is(b, &a, "large:k", &e, version);
+                entry_make(b, &e, "large:k", sizes[i], (unsigned)i, 0);
+                stands(b, "large:k", &e, store(b, "large:k", &e));
                 entry_release(&e);
                 /* What is not large opens no second connection. */
                 check_is(connections() - before, sizes[i] > LIMIT_CHUNK_BYTES);
@@ -59,7 +51,7 @@ test_deadline(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "large:d", 32 * MIB, 1, 0, 0);
+        entry_make(b, &e, "large:d", 32 * MIB, 1, 0);
         write_new(b, &a, "large:d", &e);
         ask_start(b, b->tier, &a, 1 * MS);
         check_is(ask_wait(b, &a), TIER_ANSWERED);
@@ -114,8 +106,8 @@ test_beside(struct bench *b)
         unsigned open = LARGE;
 
         alone.count = beside.count = 0;
-        entry_make(b, &e, "large:b", 24 * MIB, 1, 0, 0);
-        entry_make(b, &s, "small:b", 100, 1, 0, 0);
+        entry_make(b, &e, "large:b", 24 * MIB, 1, 0);
+        entry_make(b, &s, "small:b", 100, 1, 0);
         write_new(b, &large[0], "large:b", &e);
         ask_now(b, &large[0]);
         write_new(b, &small, "small:b", &s);
@@ -159,7 +151,7 @@ test_changes(struct bench *b)
         unsigned old = 0, fresh = 0;
 
         for (unsigned i = 0; i < 3; i++)
-                entry_make(b, &e[i], "large:c", i < 2 ? 8 * MIB : 1000, i, 0, 0);
+                entry_make(b, &e[i], "large:c", i < 2 ? 8 * MIB : 1000, i, 0);
         for (unsigned i = 0; i < 24; i++) {
                 unsigned to = 1 + i % 2;
                 struct ask first, get, second;
@@ -205,7 +197,7 @@ test_lies(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "large:l", 300 * KIB, 1, 0, 0);
+        entry_make(b, &e, "large:l", 300 * KIB, 1, 0);
         write_new(b, &a, "large:l", &e);
         ask_now(b, &a);
         ask_redis("SETRANGE pn1:v:{large:l} 80 %b", "\xff\xff\xff\x7f", (size_t)4);
@@ -232,7 +224,7 @@ test_too_many(struct bench *b)
         unsigned answered = 0, down = 0;
         struct entry e;
 
-        entry_make(b, &e, "large:m", 300 * KIB, 1, 0, 0);
+        entry_make(b, &e, "large:m", 300 * KIB, 1, 0);
         for (unsigned i = 0; i < COUNT; i++) {
                 write_new(b, &asks[i], "large:m", &e);
                 ask_start(b, b->tier, &asks[i], 20 * SECOND);
@@ -249,7 +241,7 @@ test_too_many(struct bench *b)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
         static const struct test_case cases[] = {
                 {"sizes", test_sizes},
@@ -261,6 +253,5 @@ main(void)
                 {0},
         };
 
-        cases_run(cases);
-        return cases_end();
+        return cases_run(cases, argc > 1 ? argv[1] : NULL);
 }

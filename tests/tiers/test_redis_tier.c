@@ -34,19 +34,15 @@ test_get_and_write(struct bench *b)
         for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
                 uint64_t version;
 
-                get_key(b, &a, keys[i]);
-                check_is(ask_now(b, &a), TIER_ANSWERED);
-                check(a.call.found == NULL);
-                entry_make(b, &e, keys[i], i * 100, 1, 0, 0);
+                absent(b, keys[i]);
+                entry_make(b, &e, keys[i], i * 100, 1, 0);
                 write_new(b, &a, keys[i], &e);
                 check_is(ask_now(b, &a), TIER_ANSWERED);
                 check_is(a.call.outcome, WRITE_STORED);
                 check(!a.call.existed);
                 version = a.call.found_version;
                 check(llabs((int64_t)(version - b->env.now_us)) < SECOND);
-                get_key(b, &a, keys[i]);
-                check_is(ask_now(b, &a), TIER_ANSWERED);
-                found_is(b, &a, keys[i], &e, version);
+                stands(b, keys[i], &e, version);
                 entry_release(&e);
         }
         check_is(redis_number("EXISTS pn1:v:{a:1} pn1:v:{x} pn1:v:{b{c}"), 3);
@@ -57,16 +53,11 @@ test_long_key(struct bench *b)
 {
         char key[65537];
         struct entry e;
-        struct ask a;
 
         memset(key, 'k', 65536);
         key[65536] = '\0';
-        entry_make(b, &e, key, 10, 1, 0, 0);
-        write_new(b, &a, key, &e);
-        check_is(ask_now(b, &a), TIER_ANSWERED);
-        get_key(b, &a, key);
-        check_is(ask_now(b, &a), TIER_ANSWERED);
-        found_is(b, &a, key, &e, get_u64(a.call.found->at));
+        entry_make(b, &e, key, 10, 1, 0);
+        stands(b, key, &e, store(b, key, &e));
         entry_release(&e);
 }
 
@@ -84,8 +75,8 @@ test_take(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "t:1", 10, 3, 0, 0);
-        write_stamped(b, &a, "t:1", &e, WRITE_STAMPED, 5000);
+        entry_make(b, &e, "t:1", 10, 3, 0);
+        write_stamped(b, &a, "t:1", &e, 5000);
         ask_now(b, &a);
         for (size_t i = 0; i < sizeof takes / sizeof takes[0]; i++) {
                 a = (struct ask){.call = {.verb = TIER_TAKE,
@@ -156,7 +147,7 @@ fill(struct bench *b, struct tier *tier, const char *ns, unsigned count)
                 /* Every tenth stands hashed, because of a brace or its length. */
                 snprintf(key, sizeof key, "%s:%u%s%0*u", ns, i, i % 20 == 3 ? "}" : "",
                          i % 20 == 13 ? 250 : 1, 0);
-                entry_make(b, &e, key, 20, i, 0, 0);
+                entry_make(b, &e, key, 20, i, 0);
                 write_new(b, &a, key, &e);
                 ask_start(b, tier, &a, 2 * SECOND);
                 check_is(ask_wait(b, &a), TIER_ANSWERED);
@@ -190,7 +181,7 @@ test_flush(struct bench *b)
         fill(b, b->tier, "a*", 40);
         fill(b, b->tier, "ab", 40);
         fill(b, other, "a", 40);
-        entry_make(b, &e, "plain", 20, 1, 0, 0);
+        entry_make(b, &e, "plain", 20, 1, 0);
         write_new(b, &a, "plain", &e);
         ask_now(b, &a);
         ask_redis("HSET pn1:l:{a:1} g 1 k t");
@@ -225,7 +216,7 @@ test_races(struct bench *b)
         struct entry e;
 
         check(bench_up(b, two[1], true, 2 * SECOND));
-        entry_make(b, &e, "race:k", 50, 1, 0, 0);
+        entry_make(b, &e, "race:k", 50, 1, 0);
         for (unsigned i = 0; i < COUNT; i++) {
                 write_new(b, &asks[i], "race:k", &e);
                 ask_start(b, two[i % 2], &asks[i], 2 * SECOND);
@@ -272,7 +263,7 @@ test_script_flush(struct bench *b)
         struct entry e;
         struct ask a[3];
 
-        entry_make(b, &e, "s:1", 10, 3, 0, 0);
+        entry_make(b, &e, "s:1", 10, 3, 0);
         ask_redis("SCRIPT FLUSH");
         write_new(b, &a[0], "s:1", &e);
         a[1] = (struct ask){.call = {.verb = TIER_TAKE, .key = key_text("s:2"), .version = 5000}};
@@ -288,7 +279,7 @@ test_script_flush(struct bench *b)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
         static const struct test_case cases[] = {
                 {"comes up", test_up},
@@ -303,6 +294,5 @@ main(void)
                 {0},
         };
 
-        cases_run(cases);
-        return cases_end();
+        return cases_run(cases, argc > 1 ? argv[1] : NULL);
 }

@@ -51,7 +51,7 @@ static const char *const bad[] = {
 int
 main(void)
 {
-        case_begin("URLs");
+        case_begin("URLs", "-");
         for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
                 char why[256] = "";
                 struct redis_url u;
@@ -78,6 +78,6 @@ main(void)
                         printf("# %s\n", bad[i]);
                 check(why[0] != '\0' && strstr(why, "%z") == NULL && strstr(why, "u@") == NULL);
         }
-        case_end("-");
+        case_end();
         return cases_end();
 }

@@ -93,8 +93,8 @@ plant(struct bench *b, const struct rule *r)
                 return;
         b->env.origin += r->other_origin;
         b->tier->replid += r->other_replid;
-        entry_make(b, &e, "rule:k", 100, 2, r->tombstone ? ENTRY_TOMBSTONE : 0,
-                   r->expired ? 1000000 : 0);
+        entry_make_until(b, &e, "rule:k", 100, 2, r->tombstone ? ENTRY_TOMBSTONE : 0,
+                         r->expired ? 1000000 : UINT64_MAX);
         b->env.origin = origin;
         b->tier->replid = replid;
         envelope_set_version(&e, r->version);
@@ -109,14 +109,14 @@ test_rules(struct bench *b)
 {
         struct entry e;
 
-        entry_make(b, &e, "rule:k", 120, 3, 0, 0);
+        entry_make(b, &e, "rule:k", 120, 3, 0);
         for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
                 const struct rule *r = &rules[i];
                 bool fine = true, ends;
                 struct ask a;
 
                 plant(b, r);
-                write_stamped(b, &a, "rule:k", &e, r->kind, r->given);
+                write_given(b, &a, "rule:k", &e, r->kind, r->given);
                 a.call.expect = r->expect;
                 a.call.replid_strict = r->strict;
                 fine &= check_is(ask_now(b, &a), TIER_ANSWERED);
@@ -154,7 +154,7 @@ test_versions(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "rule:k", 10, 3, 0, 0);
+        entry_make(b, &e, "rule:k", 10, 3, 0);
         plant(b, &there);
         write_new(b, &a, "rule:k", &e);
         ask_now(b, &a);
@@ -185,7 +185,7 @@ test_late(struct bench *b)
         struct ask a;
         uint64_t now_us;
 
-        entry_make(b, &e, "late:k", 10, 3, 0, 0);
+        entry_make(b, &e, "late:k", 10, 3, 0);
         write_new(b, &a, "late:k", &e);
         a.call.until_us = b->env.now_us + SECOND;
         check_is(ask_now(b, &a), TIER_ANSWERED);
@@ -212,7 +212,7 @@ test_expiry(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "x:1", 10, 3, 0, 0);
+        entry_make(b, &e, "x:1", 10, 3, 0);
         write_new(b, &a, "x:1", &e);
         a.call.keep_until_us = b->env.now_us + 5 * SECOND;
         ask_now(b, &a);
@@ -239,22 +239,22 @@ test_strangers(struct bench *b)
         struct entry e;
         struct ask a;
 
-        entry_make(b, &e, "rule:k", 10, 3, 0, 0);
+        entry_make(b, &e, "rule:k", 10, 3, 0);
         ask_redis("SET pn1:v:{rule:k} %s", "some text that is by no means an envelope of ours");
-        write_stamped(b, &a, "rule:k", &e, WRITE_STAMPED, T);
+        write_stamped(b, &a, "rule:k", &e, T);
         check_is(ask_now(b, &a), TIER_ANSWERED);
         check_is(a.call.outcome, WRITE_STORED);
         check(!a.call.existed);
         ask_redis("DEL pn1:v:{rule:k}");
         ask_redis("SET pn1:v:{rule:k} %b", "\xff\xff\xff\xff\xff\xff\xff\xffPNEV\x01", (size_t)13);
-        write_stamped(b, &a, "rule:k", &e, WRITE_STAMPED, T);
+        write_stamped(b, &a, "rule:k", &e, T);
         ask_now(b, &a);
         check_is(a.call.outcome, WRITE_STORED);
         for (int older = 0; older < 2; older++) {
                 newer.version = older ? T - 1 : T + 1;
                 plant(b, &newer);
                 ask_redis("SETRANGE pn1:v:{rule:k} 12 %b", "\x02", (size_t)1);
-                write_stamped(b, &a, "rule:k", &e, WRITE_PROMOTED, T);
+                write_given(b, &a, "rule:k", &e, WRITE_PROMOTED, T);
                 a.call.replid_strict = true;
                 ask_now(b, &a);
                 check_is(a.call.outcome, WRITE_LOST);
@@ -272,7 +272,7 @@ test_strangers(struct bench *b)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
         static const struct test_case cases[] = {
                 {"the table of write rules", test_rules},
@@ -283,6 +283,5 @@ main(void)
                 {0},
         };
 
-        cases_run(cases);
-        return cases_end();
+        return cases_run(cases, argc > 1 ? argv[1] : NULL);
 }
