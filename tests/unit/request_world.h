@@ -257,4 +257,26 @@ world_close(struct world *w)
                 world_heard((w), expected);             \
         } while (0)
 
+/* The world of the running test, and how a suite begins and ends with it: memory alone, or with an
+ * L2. Last in this file: nothing above knows it. */
+static struct world w;
+
+static inline void
+world_setup(void)
+{
+        world_open(&w, false, NULL);
+}
+
+static inline void
+world_setup_l2(void)
+{
+        world_open(&w, true, NULL);
+}
+
+static inline void
+world_teardown(void)
+{
+        world_close(&w);
+}
+
 #endif

@@ -5,8 +5,6 @@
 #include "base/limits.h"
 #include "request/command.h"
 
-static struct world w;
-
 static void
 setup(void)
 {
@@ -15,20 +13,8 @@ setup(void)
         world_open(&w, false, lines);
 }
 
-static void
-setup_l2(void)
-{
-        world_open(&w, true, NULL);
-}
-
-static void
-teardown(void)
-{
-        world_close(&w);
-}
-
-TestSuite(command, .init = setup, .fini = teardown);
-TestSuite(command_l2, .init = setup_l2, .fini = teardown);
+TestSuite(command, .init = setup, .fini = world_teardown);
+TestSuite(command_l2, .init = world_setup_l2, .fini = world_teardown);
 
 static const char syntax_error[] = "-ERR syntax error\r\n";
 static const char not_integer[] = "-ERR value is not an integer or out of range\r\n";

@@ -6,28 +6,8 @@
 #include "request/command.h"
 #include "request/config_list.h"
 
-static struct world w;
-
-static void
-setup(void)
-{
-        world_open(&w, false, NULL);
-}
-
-static void
-setup_l2(void)
-{
-        world_open(&w, true, NULL);
-}
-
-static void
-teardown(void)
-{
-        world_close(&w);
-}
-
-TestSuite(server, .init = setup, .fini = teardown);
-TestSuite(server_l2, .init = setup_l2, .fini = teardown);
+TestSuite(server, .init = world_setup, .fini = world_teardown);
+TestSuite(server_l2, .init = world_setup_l2, .fini = world_teardown);
 
 static const char not_integer[] = "-ERR value is not an integer or out of range\r\n";
 

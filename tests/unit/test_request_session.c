@@ -5,28 +5,8 @@
 #include "base/limits.h"
 #include "base/prng.h"
 
-static struct world w;
-
-static void
-setup(void)
-{
-        world_open(&w, false, NULL);
-}
-
-static void
-setup_l2(void)
-{
-        world_open(&w, true, NULL);
-}
-
-static void
-teardown(void)
-{
-        world_close(&w);
-}
-
-TestSuite(session, .init = setup, .fini = teardown);
-TestSuite(session_l2, .init = setup_l2, .fini = teardown);
+TestSuite(session, .init = world_setup, .fini = world_teardown);
+TestSuite(session_l2, .init = world_setup_l2, .fini = world_teardown);
 
 Test(session, judges_every_first_byte)
 {
