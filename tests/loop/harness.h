@@ -1,24 +1,11 @@
-/* tests/loop/harness.h: what the loop's tests share. A failed check ends the program with status
- * 1. */
+/* tests/loop/harness.h: what the loop's cases share. */
 #ifndef PN_TESTS_LOOP_HARNESS_H
 #define PN_TESTS_LOOP_HARNESS_H
 
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/buf.h"
 #include "base/prng.h"
+#include "check.h"
 #include "io/loop.h"
-
-enum { SKIPPED = 77 };
-
-#define check(x)                                                                        \
-        do {                                                                            \
-                if (!(x)) {                                                             \
-                        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-                        exit(1);                                                        \
-                }                                                                       \
-        } while (0)
 
 /* A stream that keeps what it is told. `echo` sends everything back. */
 struct end {

@@ -1,43 +1,13 @@
 /* `test_blocked PANNIERD`: the server where io_uring is blocked, as container runtimes do by
  * default: `auto` serves with epoll and says why, `uring` is refused in one sentence. */
-#include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SKIPPED = 77, OUTPUT_MAX = 8192 };
+#include "check.h"
 
-#define check(x)                                                                        \
-        do {                                                                            \
-                if (!(x)) {                                                             \
-                        fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-                        exit(1);                                                        \
-                }                                                                       \
-        } while (0)
-
-static void
-block_uring(void)
-{
-        struct sock_filter filter[] = {
-                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        };
-        struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-                exit(SKIPPED);
-}
+enum { OUTPUT_MAX = 8192 };
 
 /* Runs it until a line is there, then tells it to end; what it said, and its status. */
 static int

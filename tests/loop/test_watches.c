@@ -1,15 +1,7 @@
 /* Watches, on both loops; and which loop is chosen. */
-#include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -144,25 +136,6 @@ waits_as_long_as_told(void)
                 loop_wait(loop, 0);
         check(mono_us() - start < 1000000);
         loop_destroy(loop);
-}
-
-/* From here on io_uring_setup() fails with EPERM in this process, as in most containers. */
-static void
-block_uring(void)
-{
-        struct sock_filter filter[] = {
-                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-        };
-        struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
-                fprintf(stderr, "skipped: no seccomp here\n");
-                exit(SKIPPED);
-        }
 }
 
 static void
