@@ -155,27 +155,38 @@ length_read(struct resp_parser *p, struct bytes in, int64_t *out)
         return LENGTH_READ;
 }
 
+/* The same. False: *r is the answer, in these words where the line is wrong or has no end. */
+static bool
+length_need(struct resp_parser *p, struct bytes in, const char *wrong, const char *endless,
+            int64_t *out, struct resp_parsed *r)
+{
+        switch (length_read(p, in, out)) {
+        case LENGTH_READ:
+                return true;
+        case LENGTH_MORE:
+                *r = more(p, in.len + 1);
+                break;
+        case LENGTH_WRONG:
+                *r = bad(p, wrong);
+                break;
+        case LENGTH_ENDLESS:
+                *r = bad(p, endless);
+                break;
+        }
+        return false;
+}
+
 /* The line "*N". False: *r is the answer. */
 static bool
 count_read(struct resp_parser *p, struct bytes in, struct resp_parsed *r)
 {
+        static const char wrong[] = "invalid multibulk length";
         int64_t n;
 
-        switch (length_read(p, in, &n)) {
-        case LENGTH_READ:
-                break;
-        case LENGTH_MORE:
-                *r = more(p, in.len + 1);
+        if (!length_need(p, in, wrong, "too big mbulk count string", &n, r))
                 return false;
-        case LENGTH_WRONG:
-                *r = bad(p, "invalid multibulk length");
-                return false;
-        case LENGTH_ENDLESS:
-                *r = bad(p, "too big mbulk count string");
-                return false;
-        }
         if (n > LIMIT_ARGS) {
-                *r = bad(p, "invalid multibulk length");
+                *r = bad(p, wrong);
                 return false;
         }
         p->args_left = n > 0 ? (uint32_t)n : 0;
@@ -198,6 +209,7 @@ bad_type(struct resp_parser *p, uint8_t got)
 static bool
 header_read(struct resp_parser *p, struct bytes in, struct resp_parsed *r)
 {
+        static const char wrong[] = "invalid bulk length";
         int64_t n;
 
         if (p->pos == in.len) {
@@ -208,21 +220,10 @@ header_read(struct resp_parser *p, struct bytes in, struct resp_parsed *r)
                 *r = bad_type(p, in.at[p->pos]);
                 return false;
         }
-        switch (length_read(p, in, &n)) {
-        case LENGTH_READ:
-                break;
-        case LENGTH_MORE:
-                *r = more(p, in.len + 1);
+        if (!length_need(p, in, wrong, "too big bulk count string", &n, r))
                 return false;
-        case LENGTH_WRONG:
-                *r = bad(p, "invalid bulk length");
-                return false;
-        case LENGTH_ENDLESS:
-                *r = bad(p, "too big bulk count string");
-                return false;
-        }
         if (n < 0 || (uint64_t)n > p->swallow_max) {
-                *r = bad(p, "invalid bulk length");
+                *r = bad(p, wrong);
                 return false;
         }
         if ((uint64_t)n > p->keep_max)
