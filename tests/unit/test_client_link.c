@@ -64,6 +64,16 @@ Test(client_link, replies_in_any_order)
         fake_end(&f);
 }
 
+/* A GET that is answered in time by nobody: its id. */
+static uint64_t
+ask_in_vain(struct fake *f, const char *key)
+{
+        uint64_t id = ask_get(f, key);
+
+        cr_assert_eq(pn_wait(f->c, id, NULL), PN_TIMEOUT);
+        return id;
+}
+
 /* The connection outlives a deadline, and what comes late is nobody else's. */
 Test(client_link, a_late_reply_is_dropped)
 {
@@ -102,8 +112,7 @@ Test(client_link, a_late_large_value_is_cancelled)
 
         opts.deadline_us = 5 * MILLI;
         fake_begin(&f, opts);
-        id = ask_get(&f, "k");
-        cr_assert_eq(pn_wait(f.c, id, NULL), PN_TIMEOUT);
+        id = ask_in_vain(&f, "k");
         b = native_block_of(room, sizeof room);
         native_put_number(&b, NATIVE_F_LENGTH, 10 * MIB);
         fake_reply(&f, (struct native_head){id, NATIVE_HIT, NATIVE_OP_GET, NATIVE_MORE}, &b,
@@ -175,13 +184,11 @@ Test(client_link, a_silent_connection_is_given_up)
 {
         pn_opts opts = usual;
         struct fake f;
-        uint64_t id;
 
         opts.deadline_us = 2 * MILLI;
         opts.dead_us = 10 * MILLI;
         fake_begin(&f, opts);
-        id = ask_get(&f, "a");
-        cr_assert_eq(pn_wait(f.c, id, NULL), PN_TIMEOUT);
+        ask_in_vain(&f, "a");
         cr_expect_geq(pn_fd(f.c), 0);
         usleep(20 * MILLI);
         cr_expect_eq(pn_append_get(f.c, "b", 1, NULL), PN_UNAVAILABLE);
@@ -193,14 +200,12 @@ Test(client_link, an_idle_connection_is_not_silent)
 {
         pn_opts opts = usual;
         struct fake f;
-        uint64_t id;
 
         opts.deadline_us = 2 * MILLI;
         opts.dead_us = 300 * MILLI;
         fake_begin(&f, opts);
         usleep(350 * MILLI);
-        id = ask_get(&f, "a");
-        cr_assert_eq(pn_wait(f.c, id, NULL), PN_TIMEOUT);
+        ask_in_vain(&f, "a");
         cr_expect_eq(pn_append_get(f.c, "b", 1, NULL), PN_OK); /* 2 ms are not 300 */
         fake_end(&f);
 }
