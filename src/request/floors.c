@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "cache/key.h"
 
+#define SYNC_US UINT64_C(1000000) /* of one call */
+
 struct floor {
         struct table_node node;
         uint64_t version;
@@ -18,6 +20,7 @@ struct floor {
 struct floors {
         struct table table;
         uint64_t everything;
+        struct list syncs; /* under way */
 };
 
 struct floors *
@@ -26,6 +29,7 @@ floors_create(void)
         struct floors *f = mem_zalloc(sizeof *f);
 
         table_init(&f->table, 16);
+        list_init(&f->syncs);
         return f;
 }
 
@@ -140,12 +144,15 @@ floors_spread(struct env *env, struct bytes name_space, uint64_t version)
 
 /* ---- with a tier ---- */
 
-/* One exchange with a tier that came up: load its floors, then raise there what we know better. */
+/* One exchange with a tier that came up: load its floors, then raise there what we know better. One a tier at a time, again and
+ * again while it is slow; when it is gone it will come up again. */
 struct floor_sync {
         struct task task;
-        struct tier *tier;
-        struct tier_call call;
+        struct list link; /* in floors.syncs */
+        bool l3;          /* which tier */
         bool loaded;
+        struct tier_call call;
+        bool again;          /* there is news since it began */
         struct bytes raises; /* the names still to be sent, in `names` */
         struct blob *names;  /* u16 length, name, u64 version; as TIER_FLOORS answers */
 };
@@ -194,51 +201,96 @@ floors_record(const struct floors *f)
         return blob;
 }
 
+static struct tier *
+sync_tier(const struct floor_sync *sync, const struct env *env)
+{
+        return sync->l3 ? env->l3 : env->l2;
+}
+
+static void
+sync_begin(struct floor_sync *sync, struct env *env)
+{
+        blob_unref(sync->names);
+        sync->names = NULL;
+        sync->loaded = sync->again = false;
+        sync->call = (struct tier_call){
+                .verb = TIER_FLOORS,
+                .deadline_us = env->mono_us + SYNC_US,
+                .owner = &sync->task,
+        };
+        tier_start(sync_tier(sync, env), &sync->call);
+}
+
+static void
+sync_end(struct floor_sync *sync)
+{
+        list_remove(&sync->link);
+        blob_unref(sync->names);
+        mem_free(sync);
+}
+
+/* What the tier holds is known here too; what is known here is listed. False: memory is short. */
+static bool
+sync_load(struct floor_sync *sync, struct env *env)
+{
+        struct bytes name;
+        uint64_t version;
+
+        if (sync->call.found != NULL) {
+                struct bytes rest = blob_bytes(sync->call.found);
+
+                while (record_next(&rest, &name, &version))
+                        floors_spread(env, name, version);
+                blob_unref(sync->call.found);
+        }
+        sync->loaded = true;
+        sync->names = floors_record(env->floors);
+        if (sync->names == NULL)
+                return false;
+        sync->raises = blob_bytes(sync->names);
+        return true;
+}
+
 static void
 sync_advance(struct task *task, struct env *env)
 {
         struct floor_sync *sync = container_of(task, struct floor_sync, task);
         struct bytes name;
         uint64_t version;
+        bool fine = sync->call.result == TIER_ANSWERED;
+        bool late = sync->call.result == TIER_TIMED_OUT && sync_tier(sync, env)->up;
 
-        if (sync->call.result != TIER_ANSWERED)
-                goto out; /* the tier went away again: it will come up again, and so will this */
-        if (!sync->loaded) {
-                if (sync->call.found != NULL) {
-                        struct bytes rest = blob_bytes(sync->call.found);
-
-                        while (record_next(&rest, &name, &version))
-                                floors_spread(env, name, version);
-                        blob_unref(sync->call.found);
-                }
-                sync->loaded = true;
-                sync->names = floors_record(env->floors);
-                if (sync->names == NULL)
-                        goto out;
-                sync->raises = blob_bytes(sync->names);
+        if (fine && !sync->loaded)
+                fine = sync_load(sync, env);
+        if (fine && record_next(&sync->raises, &name, &version)) {
+                sync->call.verb = TIER_RAISE;
+                sync->call.name_space = name;
+                sync->call.version = version;
+                sync->call.deadline_us = env->mono_us + SYNC_US;
+                tier_start(sync_tier(sync, env), &sync->call);
+                return;
         }
-        if (!record_next(&sync->raises, &name, &version))
-                goto out;
-        sync->call.verb = TIER_RAISE;
-        sync->call.name_space = name;
-        sync->call.version = version;
-        sync->call.deadline_us = env->mono_us + 1000000;
-        tier_start(sync->tier, &sync->call);
-        return;
-out:
-        blob_unref(sync->names);
-        mem_free(sync);
+        if (late || (fine && sync->again))
+                sync_begin(sync, env);
+        else
+                sync_end(sync);
 }
 
 void
 floors_sync(struct env *env, struct tier *tier)
 {
-        struct floor_sync *sync = mem_zalloc(sizeof *sync);
+        struct floor_sync *sync;
 
+        list_each (node, &env->floors->syncs) {
+                sync = container_of(node, struct floor_sync, link);
+                if (sync->l3 == (tier == env->l3)) {
+                        sync->again = true;
+                        return;
+                }
+        }
+        sync = mem_zalloc(sizeof *sync);
         task_init(&sync->task, sync_advance);
-        sync->tier = tier;
-        sync->call.verb = TIER_FLOORS;
-        sync->call.owner = &sync->task;
-        sync->call.deadline_us = env->mono_us + 1000000;
-        tier_start(tier, &sync->call);
+        sync->l3 = tier == env->l3;
+        list_push(&env->floors->syncs, &sync->link);
+        sync_begin(sync, env);
 }

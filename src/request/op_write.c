@@ -398,6 +398,7 @@ write_have_l3_alone(struct op *op, struct env *env)
         op->existed |= op->call.existed;
         op->reached |= FLUSH_L3;
         write_land(op, env, op->call.found_version);
+        queues_supersede_l3(env, op->key, op->version);
         op_finish(op, env, OP_DONE);
         return false;
 }
@@ -433,6 +434,7 @@ write_have_l3(struct op *op, struct env *env)
                 return false;
         }
         op->reached |= FLUSH_L3;
+        queues_supersede_l3(env, op->key, op->version);
         op_finish(op, env, OP_DONE);
         return false;
 }

@@ -241,14 +241,11 @@ static void
 item_retry(struct queue_item *it, struct env *env)
 {
         struct queue *q = it->queue;
-        struct list *at = &q->waiting;
 
         it->stage = ITEM_WAITS;
         delivery_end(it);
         list_remove(&it->order);
-        while (at->next != &q->waiting && item_of(at->next)->since_us < it->since_us)
-                at = at->next; /* the oldest stays first: it is the one that grows too old */
-        list_insert(at, &it->order);
+        list_push_front(&q->waiting, &it->order);
         if (timer_idle(&q->timer))
                 timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
 }
@@ -533,6 +530,20 @@ bool
 queues_holds_l2(const struct env *env, struct key key)
 {
         return queue_find(&env->queues->queue[QUEUE_L2], key, item_is_write) != NULL;
+}
+
+void
+queues_supersede_l3(struct env *env, struct key key, uint64_t version)
+{
+        struct table_node *node = table_first(&env->queues->queue[QUEUE_L3].items, key.hash);
+
+        while (node != NULL) {
+                struct queue_item *it = container_of(node, struct queue_item, node);
+
+                node = table_next(node);
+                if (bytes_equal(it->key.text, key.text) && it->version < version)
+                        item_drop(it, env);
+        }
 }
 
 void

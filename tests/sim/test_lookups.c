@@ -59,12 +59,13 @@ Test(lookups, a_tombstone_in_l1_is_no_answer)
 
 Test(lookups, an_invalid_value_in_l2_is_a_floor)
 {
-        world(1, true, true, "behind");
+        world(2, true, true, "behind");
         set(0, "k", "old");
         sim_run(&w, 3 * SECOND);
         set_until(0, "k", "brief", w.now_us + 200 * MS);
         sim_run(&w, 400 * MS); /* L3 has not got it yet */
-        cr_expect_eq(get(0, "k").state, OP_MISS);
+        cr_expect_eq(get(1, "k").state, OP_MISS);
+        cr_expect_eq(metric(1, M_promotions_refused), 0, "known without asking L2 again");
         done();
 }
 
@@ -78,10 +79,13 @@ Test(lookups, a_format_of_the_future_is_a_floor_and_stays)
         set(0, "k", "new");
         row = in_l2("k");
         row->blob->at[ENVELOPE_PREFIX + ENVELOPE_AT_FORMAT]++;
-        sim_freeze(&w, &w.l3, 0);
         cr_expect_eq(get(1, "k").state, OP_MISS, "the predecessor in L3 does not come back");
         cr_expect_eq(metric(1, M_newer_format), 1);
-        cr_expect_eq(metric(1, M_promotions), 0);
+        sim_run(&w, 3 * SECOND); /* L3 has got the new one */
+        row->version = w.began_us + 1;
+        put_u64(row->blob->at, row->version);
+        expect_hit(get(1, "k"), OP_TIER_L3, "new");
+        cr_expect_eq(row->version, w.began_us + 1, "and L2 keeps what it has");
         done();
 }
 
@@ -213,10 +217,11 @@ Test(lookups, a_lookup_does_not_bring_up_what_was_overwritten_meanwhile)
         sim_run(&w, 2200); /* L2 has it, L3 has not; L3's word on the old one is on its way */
         cr_assert_not_null(in_l2("k"));
         sim_forget(&w.l2, bytes_str("k"));
+        empty_l1(0);
         sim_run(&w, 5 * SECOND);
         cr_expect_eq(s.state, OP_DONE);
         empty_l1(0);
-        expect_hit(get(0, "k"), OP_TIER_L3, "new");
+        cr_expect_str_eq(get(0, "k").value, "new");
         done();
 }
 
@@ -239,6 +244,32 @@ Test(lookups, a_write_of_ours_answers_who_waits_for_l3)
         sim_set(&w.server[0], "cold", "warm", NULL, &s);
         sim_run(&w, 100 * MS); /* L3 says nothing in time */
         expect_hit(g, OP_TIER_L1, "warm");
+        sim_run(&w, SECOND);
+        sim_get(&w.server[0], "cool", &g);
+        sim_run(&w, 1500);
+        sim_set(&w.server[0], "cool", "warm", NULL, &s);
+        sim_run(&w, 2300); /* L3 was asked */
+        sim_cut(&w, &w.server[0].l3, 100 * MS);
+        sim_run(&w, 10 * MS);
+        expect_hit(g, OP_TIER_L1, "warm");
+        done();
+}
+
+/* While a large value is opened on the helper thread, its key is deleted. */
+Test(lookups, what_was_deleted_meanwhile_is_not_handed_out)
+{
+        struct sim_answer g, d;
+
+        world(1, true, false, "l2");
+        set_long(0, "k", 300 * 1024);
+        empty_l1(0);
+        sim_get(&w.server[0], "k", &g);
+        sim_run(&w, 1);
+        sim_del(&w.server[0], "k", &d);
+        sim_run(&w, 2010);
+        cr_assert(d.done && !g.done);
+        sim_run(&w, 100 * MS);
+        cr_expect_eq(g.state, OP_MISS);
         done();
 }
 
@@ -299,6 +330,20 @@ Test(lookups, through_a_promotion_replaces_what_another_redis_was_told)
         sim_run(&w, 100 * MS);
         expect_hit(get(1, "k"), OP_TIER_L3, "old");
         cr_expect_eq(metric(1, M_promotions), 1);
+        done();
+}
+
+/* ... and is told of the new one, or the next would not believe it either. */
+Test(lookups, through_a_promotion_is_written_under_the_replication_id_of_now)
+{
+        world(1, true, true, "through");
+        set(0, "k", "v");
+        sim_fail_over(&w, NULL);
+        sim_run(&w, 100 * MS);
+        empty_l1(0);
+        expect_hit(get(0, "k"), OP_TIER_L3, "v");
+        empty_l1(0);
+        expect_hit(get(0, "k"), OP_TIER_L2, "v");
         done();
 }
 

@@ -53,12 +53,13 @@ Test(writes, a_small_write_waits_for_a_large_one_on_the_other_connection)
         struct sim_answer a, b;
 
         world(1, true, false, "l2");
-        w.large_us = 20 * MS;
+        w.large_us = 80 * MS; /* longer than the small one alone would wait */
         sim_set_bytes(&w.server[0], "k", bytes_of(large, sizeof large), NULL, &a);
         sim_run(&w, 10 * MS);
         sim_set(&w.server[0], "k", "small", NULL, &b);
-        sim_run(&w, 200 * MS);
+        sim_run(&w, 400 * MS);
         cr_expect_gt(b.version, a.version);
+        cr_expect_not(b.estimated);
         expect_hit(get(0, "k"), OP_TIER_L1, "small");
         done();
 }
@@ -94,6 +95,87 @@ Test(writes, expire_does_not_slip_behind_the_set_that_follows)
         done();
 }
 
+/* Another process changed the key: EXPIRE has to look again, and finds what was written before it, not behind it. */
+Test(writes, expire_looks_again_before_the_set_that_follows)
+{
+        struct sim_answer e, s;
+
+        world(2, true, true, "behind");
+        set(0, "k", "old");
+        set(1, "k", "other");
+        sim_expire(&w.server[0], "k", w.now_us + 500 * MS, &e);
+        sim_set(&w.server[0], "k", "new", NULL, &s);
+        sim_run(&w, SECOND);
+        cr_expect_eq(e.state, OP_DONE);
+        cr_expect_gt(s.version, e.version);
+        expect_hit(get(0, "k"), OP_TIER_L1, "new");
+        done();
+}
+
+Test(writes, expire_waits_for_the_answer_to_the_set_before_it)
+{
+        struct sim_answer e, s;
+        uint64_t before;
+
+        world(1, true, true, "behind");
+        set(0, "k", "old");
+        before = w.l2.asked[TIER_WRITE];
+        sim_set(&w.server[0], "k", "new", NULL, &s);
+        sim_expire(&w.server[0], "k", w.now_us + 500 * MS, &e);
+        sim_run(&w, 100 * MS);
+        cr_expect_eq(e.state, OP_DONE);
+        cr_expect_eq(w.l2.asked[TIER_WRITE] - before, 2, "no try over the old one");
+        done();
+}
+
+/* The later one waits for L3 less long than the large one before it, and is queued first. */
+Test(writes, what_is_queued_late_does_not_replace_what_is_newer)
+{
+        static char large[300 * 1024];
+        struct sim_answer a, b;
+
+        for (unsigned seed = 1; seed <= 10;
+             seed++) { /* L3 does some of what it was asked before it broke */
+                world(1, true, true, "through");
+                w.prng.state = seed;
+                option(O_l3_flush, 5 * SECOND);
+                sim_freeze(&w, &w.l3, 3 * SECOND);
+                sim_set_bytes(&w.server[0], "k", bytes_of(large, sizeof large), NULL, &a);
+                sim_set(&w.server[0], "k", "small", NULL, &b);
+                sim_run(&w, 2 * SECOND);
+                cr_expect(a.ended_us > b.ended_us && b.version > a.version);
+                sim_cut(&w, &w.server[0].l3, 2 * SECOND);
+                sim_run(&w, 8 * SECOND);
+                cr_expect_eq(in_l3("k")->version, b.version);
+                sim_destroy(&w);
+        }
+}
+
+/* What L3 was to get in a second is overtaken by a DEL that L3 got at once. */
+Test(writes, what_l3_was_told_since_is_no_longer_unsent)
+{
+        struct sim_answer a;
+
+        for (unsigned l2 = 0; l2 < 2; l2++) {
+                world(1, l2 == 1, true, "behind");
+                option(O_l3_flush, 20 * SECOND);
+                if (l2 == 0)
+                        sim_freeze(&w, &w.l3, 320 * MS);
+                sim_set(&w.server[0], "k", "v", NULL, &a);
+                sim_run(&w, 350 * MS);
+                cr_expect_eq(a.state, OP_DONE);
+                cr_expect_eq(metric(0, M_queue_l3), 1);
+                cr_expect_eq(del(0, "k").state, OP_DONE);
+                cr_expect_eq(metric(0, M_queue_l3), 0);
+                for (unsigned i = 0; i < 40; i++)
+                        sim_run(&w, 100 * MS);
+                empty_l1(0);
+                sim_cut(&w, &w.server[0].l2, SECOND);
+                cr_expect_eq(get(0, "k").state, OP_MISS);
+                done();
+        }
+}
+
 Test(writes, expire_sees_the_set_before_it)
 {
         static char large[300 * 1024];
@@ -110,14 +192,22 @@ Test(writes, expire_sees_the_set_before_it)
 
 /* ---- versions ---- */
 
+/* Its estimate is ahead, and so are the versions that it brings about. */
+static void
+from_the_future(unsigned server)
+{
+        env_of(server)->clock.offset_us += 5 * SECOND;
+        sim_run(&w, MS);
+}
+
 Test(writes, an_estimated_version_is_above_all_that_is_known)
 {
         struct sim_answer a, b;
 
         world(2, true, false, "l2");
-        w.l2.clock_offset_us = 5 * SECOND;
-        a = set(0, "k", "old");
-        w.l2.clock_offset_us = 0;
+        from_the_future(1);
+        a = set(1, "k", "old");
+        expect_hit(get(0, "k"), OP_TIER_L2, "old");
         sim_freeze(&w, &w.l2, 100 * MS);
         sim_set(&w.server[0], "k", "new", NULL, &b);
         sim_run(&w, 60 * MS);
@@ -125,7 +215,68 @@ Test(writes, an_estimated_version_is_above_all_that_is_known)
         cr_expect_gt(b.version, a.version);
         expect_hit(get(0, "k"), OP_TIER_L1, "new");
         sim_run(&w, SECOND);
+        empty_l1(1);
         expect_hit(get(1, "k"), OP_TIER_L2, "new");
+        done();
+}
+
+/* L2 may have given the next version to a write of ours whose answer was late: it would be taken for the same. */
+Test(writes, an_estimated_version_is_not_the_very_next)
+{
+        struct sim_answer a[6];
+        bool next = true;
+
+        world(2, true, false, "l2");
+        from_the_future(1);
+        set(1, "k", "old");
+        expect_hit(get(0, "k"), OP_TIER_L2, "old");
+        sim_freeze(&w, &w.l2, 4 * SECOND);
+        for (unsigned i = 0; i < 6; i++) {
+                sim_set(&w.server[0], "k", "new", NULL, &a[i]);
+                sim_run(&w, 60 * MS);
+                cr_assert(a[i].done && a[i].estimated);
+                next = next && (i == 0 || a[i].version == a[i - 1].version + 1);
+        }
+        cr_expect_not(next);
+        done();
+}
+
+/* ... also above a tombstone that nobody but L1 remembers. */
+Test(writes, an_estimated_version_is_above_the_tombstone_in_l1)
+{
+        struct sim_answer a, b;
+
+        world(2, true, false, "l2");
+        from_the_future(1);
+        set(1, "k", "old");
+        a = del(0, "k");
+        for (unsigned i = 0; i < 35; i++)
+                sim_run(&w, 100 * MS);
+        cr_assert_eq(landing_count(env_of(0)->landing), 0);
+        sim_freeze(&w, &w.l2, 100 * MS);
+        sim_set(&w.server[0], "k", "new", NULL, &b);
+        sim_run(&w, 60 * MS);
+        cr_expect_gt(b.version, a.version);
+        sim_run(&w, SECOND);
+        expect_hit(get(0, "k"), OP_TIER_L1, "new");
+        done();
+}
+
+/* Redis came back empty and its clock is behind what L3 holds. */
+Test(writes, what_l3_holds_newer_is_written_over)
+{
+        struct sim_answer a, b;
+
+        world(2, true, true, "through");
+        from_the_future(1);
+        a = set(1, "k", "old");
+        sim_fail_over(&w, NULL);
+        sim_run(&w, 100 * MS);
+        b = set(0, "k", "new");
+        cr_expect_eq(b.state, OP_DONE);
+        cr_expect_gt(b.version, a.version);
+        cr_expect_eq(in_l2("k")->version, b.version);
+        cr_expect_eq(in_l3("k")->version, b.version);
         done();
 }
 
@@ -133,7 +284,7 @@ Test(writes, a_version_is_above_the_stored_one_and_the_estimate)
 {
         struct sim_answer a, b;
 
-        world(1, true, false, "l2");
+        world(2, true, false, "l2");
         a = set(0, "k", "old");
         w.l2.clock_offset_us = -5 * SECOND;
         b = set(0, "k", "new");
@@ -345,22 +496,36 @@ Test(writes, with_l3_alone_what_was_queued_loses_to_what_came_since)
         done();
 }
 
+/* L3 had it, L2 not yet when it went away again; meanwhile L3 got something newer. */
 Test(writes, what_waited_for_l2_meets_l3_first)
 {
         struct sim_answer a;
 
         world(2, true, true, "behind");
-        sim_cut(&w, &w.server[0].l2, 3 * SECOND);
+        option(O_l2_value_max, 1000);
+        sim_cut(&w, &w.server[0].l2, 300 * MS);
         sim_set(&w.server[0], "k", "first", NULL, &a);
-        sim_run(&w, 10 * MS);
-        sim_cut(&w, &w.server[0].l3, 2900 * MS); /* it waits for both */
-        set(1, "k", "second");
-        sim_run(&w, 2 * SECOND);
-        cr_assert_not_null(in_l3("k"));
+        sim_run(&w, 302500); /* it is on its way to L2 */
+        cr_expect(a.estimated && in_l3("k") != NULL && in_l2("k") == NULL);
+        sim_cut(&w, &w.server[0].l2, SECOND);
+        set_long(1, "k", 3000);
         sim_forget(&w.l2, bytes_str("k"));
-        sim_run(&w, 5 * SECOND);
+        sim_run(&w, 1500 * MS);
+        cr_expect_null(in_l2("k"), "dropped, for it has lost in L3");
         empty_l1(1);
-        expect_hit(get(1, "k"), OP_TIER_L3, "second");
+        cr_expect_eq(get(1, "k").len, 3000);
+        done();
+}
+
+Test(writes, a_large_write_that_waited_for_l2_leaves_a_mark_there)
+{
+        world(2, true, true, "behind");
+        option(O_l2_value_max, 1000);
+        sim_freeze(&w, &w.l2, 200 * MS);
+        cr_expect_eq(set_long(0, "k", 3000).state, OP_DONE);
+        sim_run(&w, 3 * SECOND);
+        cr_expect_lt(in_l2("k")->blob->len, 1000);
+        cr_expect_eq(get(1, "k").len, 3000);
         done();
 }
 
@@ -433,7 +598,7 @@ Test(writes, a_full_queue_is_an_overflow)
 
         world(1, true, false, "l2");
         option(O_queue_max, 20000);
-        sim_freeze(&w, &w.l2, 2 * SECOND);
+        sim_freeze(&w, &w.l2, 4 * SECOND);
         for (unsigned i = 0; i < 30; i++) {
                 char key[16];
 
@@ -444,7 +609,8 @@ Test(writes, a_full_queue_is_an_overflow)
         cr_expect_geq(metric(0, M_queue_overflows), 1);
         cr_expect_leq(metric(0, M_queue_bytes), 20000);
         cr_expect_eq(get(0, "ns:0").state, OP_MISS);
-        sim_run(&w, SECOND);
+        sim_run(&w, 8 * SECOND);
+        cr_expect_eq(w.l2.floors_count, 1, "L2 is told, though it was frozen first");
         done();
 }
 
@@ -550,11 +716,29 @@ Test(writes, conditions_and_lifetimes_do_what_they_say)
         done();
 }
 
+/* What it goes by has expired while the new value was packed. */
+Test(writes, what_depends_on_l1_is_compared_with_it_when_it_is_written)
+{
+        static char large[300 * 1024];
+        struct op_asked keep = {.lifetime = LIFE_KEEP}, brief = {.lifetime = LIFE_AT};
+        struct sim_answer a;
+
+        world(1, false, false, "");
+        brief.hard_us = w.now_us + 1;
+        sim_set(&w.server[0], "k", "old", &brief, &a);
+        sim_set_bytes(&w.server[0], "k", bytes_of(large, sizeof large), &keep, &a);
+        sim_run(&w, 100 * MS);
+        cr_expect_eq(a.state, OP_DONE);
+        cr_expect_eq(get(0, "k").len, sizeof large);
+        done();
+}
+
 /* ---- failovers ---- */
 
 /* Sealed before, executed after: it must not count as absent in the new Redis. */
 Test(writes, through_what_waits_is_written_under_the_replication_id_of_its_day)
 {
+        static char large[300 * 1024];
         struct sim_answer a;
 
         world(2, true, true, "through");
@@ -565,10 +749,12 @@ Test(writes, through_what_waits_is_written_under_the_replication_id_of_its_day)
         sim_run(&w, 3 * SECOND);
         cr_assert_not_null(in_l2("k"));
         cr_expect_eq(in_l2("k")->replid, w.l2.replid);
-        sim_set(&w.server[0], "j", "v", NULL, &a);
-        w.l2.replid++;
-        w.server[0].l2.head.replid = w.l2.replid; /* between the sealing and the sending */
+        sim_set_bytes(&w.server[0], "j", bytes_of(large, sizeof large), NULL, &a);
+        w.l2.replid++; /* while it is sealed on the helper thread */
+        w.server[0].l2.head.replid = w.l2.replid;
         sim_run(&w, 100 * MS);
+        cr_expect_eq(a.state, OP_DONE);
+        cr_expect_eq(in_l2("j")->replid, w.l2.replid);
         done();
 }
 

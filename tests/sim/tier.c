@@ -414,6 +414,8 @@ tier_up(struct sim_world *w, void *with)
 
         if (t->down_until_us > w->now_us)
                 return;
+        if (t->env->l2 != &t->head && t->env->l3 != &t->head)
+                return; /* not configured */
         t->head.up = true;
         t->head.replid = t->store->replid;
         env_clock(t->env, w->now_us, w->now_us); /* a turn begins */
