@@ -144,8 +144,8 @@ floors_spread(struct env *env, struct bytes name_space, uint64_t version)
 
 /* ---- with a tier ---- */
 
-/* One exchange with a tier that came up: load its floors, then raise there what we know better. One a tier at a time, again and
- * again while it is slow; when it is gone it will come up again. */
+/* One exchange with a tier that came up: load its floors, then raise there what we know better.
+ * One a tier at a time, again and again while it is slow; when it is gone it will come up again. */
 struct floor_sync {
         struct task task;
         struct list link; /* in floors.syncs */

@@ -225,7 +225,8 @@ write_unstamped(struct op *op, struct env *env, const char *tier)
                 op_fail(op, env, ERR_TIER_DOWN, tier);
                 return;
         }
-        /* Many give up in one turn, in any order: versions are still given in the order of the line. */
+        /* Many give up in one turn, in any order: versions are still given in the order of the
+         * line. */
         if (op->earlier != NULL && op->earlier->place != PLACE_STAMPED) {
                 op->detail = tier;
                 op->stage = WRITE_UNSTAMPED;

@@ -3,8 +3,7 @@
  * machine of its own: waiting, then busy with one tier call after the other. Items of one key are
  * never busy together. A tier that fails an item gets it again later; what loses is gone from every
  * tier above.
- * Limits: [server] queue-max, LIMIT_QUEUE_ITEMS, half of tombstone-ttl.
- * Not here: what stamps a write (op_write.c). */
+ * Limits: queue-max, LIMIT_QUEUE_ITEMS, half of tombstone-ttl. Not here: stamping (op_write.c). */
 #include "request/queues.h"
 
 #include "base/limits.h"
@@ -535,12 +534,12 @@ queues_holds_l2(const struct env *env, struct key key)
 void
 queues_supersede_l3(struct env *env, struct key key, uint64_t version)
 {
-        struct table_node *node = table_first(&env->queues->queue[QUEUE_L3].items, key.hash);
+        struct table_node *next = table_first(&env->queues->queue[QUEUE_L3].items, key.hash);
 
-        while (node != NULL) {
-                struct queue_item *it = container_of(node, struct queue_item, node);
+        while (next != NULL) {
+                struct queue_item *it = container_of(next, struct queue_item, node);
 
-                node = table_next(node);
+                next = table_next(next);
                 if (bytes_equal(it->key.text, key.text) && it->version < version)
                         item_drop(it, env);
         }

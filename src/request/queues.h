@@ -26,7 +26,8 @@ bool queues_holds_l2(const struct env *env, struct key key);
  * slows them to its pace. (Where L3 is gone the queue fills and overflows: a tier that is slow
  * slows writers, one that is gone is given up.) */
 bool queues_l3_crowded(const struct env *env);
-/* L3 has this version of the key: what waits for L3 and is older is no longer worth sending, nor is it an answer. */
+/* L3 has this version of the key: what waits for L3 and is older is no longer worth sending, nor
+ * is it an answer. */
 void queues_supersede_l3(struct env *env, struct key key, uint64_t version);
 /* Drops what waits of a namespace (at == NULL: of all) and is not newer than version. */
 void queues_forget(struct env *env, struct bytes name_space, uint64_t version);

@@ -23,7 +23,8 @@ ENGINE = [f"src/request/{n}.c" for n in (
     "queues", "request")]
 WORLD = ["tests/sim/tier.c", "tests/sim/world.c"]
 RUNS = ["tests/sim/random_runs.c", "tests/sim/oracle.c"]
-TESTS = ["tests/sim/test_engine.c", "tests/sim/test_lookups.c", "tests/sim/test_writes.c"]
+TESTS = ["tests/sim/test_engine.c", "tests/sim/test_lookups.c", "tests/sim/test_writes.c",
+         "tests/sim/test_queues.c"]
 CFLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-O1", "-w", "-Isrc", "-I."]
 LIBRARIES = ["-lxxhash", "-llz4", "-lpthread"]
 

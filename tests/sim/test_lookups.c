@@ -1,4 +1,5 @@
-/* Looking up and landing, rule by rule: which tier's word counts, what may enter L1 and L2, what is handed to whom. */
+/* Looking up and landing, rule by rule: which tier's word counts, what may enter L1 and L2, what
+ * is handed to whom. */
 #include <stdio.h>
 
 #include "tests/sim/asking.h"

@@ -230,7 +230,8 @@ execute(struct sim_call *sc, uint64_t now)
         execute_verb(sc, s, key, row, now);
         if (sc->tier->world->trace)
                 fprintf(stderr,
-                        "             %s verb %d kind %d key %.*s version %llu from %llu -> outcome %d version %llu found %d\n",
+                        "             %s verb %d kind %d key %.*s version %llu from %llu -> "
+                        "outcome %d version %llu found %d\n",
                         s == &sc->tier->world->l2 ? "l2" : "l3", sc->asked.verb, sc->asked.kind,
                         (int)key.len, (const char *)key.at,
                         (unsigned long long)(sc->asked.version - sc->tier->world->began_us),

@@ -131,9 +131,10 @@ later_run(struct sim_world *w, void *with)
 {
         struct later *l = with;
 
-        (void)w;
+        w->in_engine = true;
         if (l->job != NULL)
                 l->job->work(l->job);
+        w->in_engine = false;
         task_ready(l->ready, l->task);
         mem_free(l);
 }
