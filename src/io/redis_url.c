@@ -279,8 +279,8 @@ redis_config_read(const struct options *options, struct redis_config *out,
         enum err e;
 
         if (!prefix_fine(prefix))
-                return refuse(why,
-                              "[l2] prefix must be 1 to 64 printable characters other than space, { and }");
+                return refuse(why, "[l2] prefix must be 1 to 64 printable characters other than "
+                                   "space, { and }");
         e = redis_url_parse(option_text(options, O_l2_url), &out->url, why);
         if (e == OK)
                 out->prefix = text_copy(bytes_str(prefix));

@@ -6,7 +6,7 @@
 
 #include "server/config.h"
 
-enum { COLUMNS = 80, HELP_AT = 24, SHOW_BYTES = 1024, GUESS_DISTANCE = 3, WORD_MAX = 64 };
+enum { COLUMNS = 79, HELP_AT = 24, SHOW_BYTES = 1024, GUESS_DISTANCE = 3, WORD_MAX = 64 };
 
 /* ---- values without secrets ---- */
 
