@@ -80,6 +80,19 @@ write_deletes(const struct op *op)
 
 /* ---- what is there now ---- */
 
+/* Not by what another Redis was told, in mode through: this one may hold the same version, restored,
+ * though L3 has something newer. */
+static bool
+write_may_go_by(const struct op *op, const struct env *env, const struct l1_found *found)
+{
+        enum write_mode mode = write_mode(op, env);
+        const struct meta *m = &found->entry.meta;
+
+        if (mode == MODE_THROUGH && mode_uses_l2(env, mode) && m->replid != env->l2->replid)
+                return false;
+        return entry_is_value(m) && !(found->flags & L1_UNSURE) && newest_valid(env, op->key, m);
+}
+
 /* Looks for the value that the write depends on; false: it follows a lookup and will be woken. What
  * L1 has is good for what is then written only over that version. NX may end with it, so it asks
  * the shared tier. */
@@ -97,8 +110,7 @@ write_read(struct op *op, struct env *env)
         op->looked_us = env->mono_us;
         if (!(shared && op->asked.condition == OP_IF_ABSENT) &&
             l1_get(env->l1, op->key, env->now_us, &found)) {
-                if (entry_is_value(&found.entry.meta) && !(found.flags & L1_UNSURE) &&
-                    newest_valid(env, op->key, &found.entry.meta)) {
+                if (write_may_go_by(op, env, &found)) {
                         op->entry = found.entry;
                         return true;
                 }
@@ -156,7 +168,7 @@ write_decide(struct op *op, struct env *env)
         ends = (op->kind == OP_EXPIRE && !there) ||
                (op->asked.condition == OP_IF_ABSENT && there) ||
                (op->asked.condition == OP_IF_PRESENT && !there);
-        if (ends && write_looks_again(op, env))
+        if ((ends || op->tier == OP_TIER_L1) && write_looks_again(op, env))
                 return true;
         if (ends) {
                 op_finish(op, env, op->kind == OP_EXPIRE ? OP_MISS : OP_UNMET);

@@ -66,7 +66,7 @@ MUTATIONS = [
     ("replid_absent", LOOKUP, "if (e != NULL && l->mode == MODE_THROUGH && e->meta.replid", "if (0 && e->meta.replid"),
     ("absent_scripts", LOOKUP, ".replid_strict = l->mode == MODE_THROUGH,", ".replid_strict = false,"),
     ("replid_promoted", LOOKUP, "if (l->mode == MODE_THROUGH && l->found.meta.replid", "if (0 && l->found.meta.replid"),
-    ("replid_written", WRITE, "if (mode == MODE_THROUGH && mode_uses_l2(env, mode) &&", "if (0 &&"),
+    ("replid_written", WRITE, "if (mode == MODE_THROUGH && mode_uses_l2(env, mode) &&\n", "if (0 &&\n"),
     ("replid_queued", QUEUES, "foreign = mode == MODE_THROUGH && m->replid != env->l2->replid;", "foreign = false;"),
     ("want", LOOKUP, "l->want = e->meta.version;", ";"),
     ("complete", LOOKUP, "return l->asked_l2;\n", "return true;\n"),
@@ -131,6 +131,7 @@ MUTATIONS = [
     ("tomb", MAKE, "m->flags = ENTRY_TOMBSTONE;", ";"),
     # what depends on what is there
     ("nx_not_from_l1", WRITE, "if (!(shared && op->asked.condition == OP_IF_ABSENT) &&", "if ("),
+    ("xx_restored", WRITE, "if (mode == MODE_THROUGH && mode_uses_l2(env, mode) && m->replid", "if (0 && m->replid"),
     ("nx_complete", WRITE, "if (!op->complete) {", "if (!op->complete && op->entry.blob == NULL) {"),
     ("nx_lost_copy", WRITE, "if (op->tier == OP_TIER_L1) {", "if (0) {"),
     ("ends_fresh", WRITE, "bool known = op->fresh && !op->disputed;", "bool known = true;"),

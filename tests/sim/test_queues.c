@@ -290,3 +290,21 @@ Test(conditions, what_depends_on_l1_is_compared_with_it_when_it_is_written)
         cr_expect_eq(get(0, "k").len, sizeof large);
         done();
 }
+
+/* Redis is restored as it was before a DEL, and L1 elsewhere still has what was deleted. */
+Test(conditions, through_what_was_restored_is_not_there)
+{
+        static struct sim_store old;
+        struct op_asked xx = {.condition = OP_IF_PRESENT};
+
+        world(2, true, true, "through");
+        set(0, "k", "v");
+        expect_hit(get(1, "k"), OP_TIER_L2, "v");
+        sim_copy(&old, &w.l2);
+        del(0, "k");
+        sim_fail_over(&w, &old);
+        sim_empty(&old);
+        sim_run(&w, 100 * MS);
+        cr_expect_eq(set_more(1, "k", "w", xx).state, OP_UNMET);
+        done();
+}
