@@ -86,9 +86,14 @@ mem_in_use(void)
         return atomic_load_explicit(&in_use, memory_order_relaxed);
 }
 
+/* glibc otherwise raises its threshold to the largest block ever freed (up to 32 MiB), and what is
+ * freed below it stays in the heap. */
+#define MAPPED_BYTES (256 * 1024)
+
 void
 mem_ceiling_set(uint64_t bytes)
 {
+        mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
         atomic_store_explicit(&ceiling, bytes, memory_order_relaxed);
 }
 

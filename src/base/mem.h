@@ -16,7 +16,8 @@ void mem_free(void *p);
  * than MEM_SMALL bytes would pass the ceiling. */
 void *mem_try_alloc(size_t size);
 enum { MEM_SMALL = 4096 };
-/* How much may be in use before what can be refused is refused. Without it: all there is. */
+/* How much may be in use before what can be refused is refused. Without it: all there is. From then
+ * on the kernel gets large blocks back when they are freed. Once, before threads start. */
 void mem_ceiling_set(uint64_t bytes);
 /* True: whoever can wait for memory should. */
 bool mem_is_short(void);
