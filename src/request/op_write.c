@@ -80,8 +80,8 @@ write_deletes(const struct op *op)
 
 /* ---- what is there now ---- */
 
-/* Not by what another Redis was told, in mode through: this one may hold the same version, restored,
- * though L3 has something newer. */
+/* Not by what another Redis was told, in mode through: this one may hold the same version,
+ * restored, though L3 has something newer. */
 static bool
 write_may_go_by(const struct op *op, const struct env *env, const struct l1_found *found)
 {

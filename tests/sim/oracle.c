@@ -192,6 +192,8 @@ judge_value(const struct ask *a)
                 fail(a, "another key's value");
                 return;
         }
+        if (!is_acknowledged(&asks[number]))
+                return; /* of a write that was refused: its version is not known */
         for (const struct ask *b = asks; b < asks + asked; b++) {
                 if (b->key != a->key || !is_acknowledged(b) || b->answer.version != r->version)
                         continue;
