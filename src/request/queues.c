@@ -78,8 +78,6 @@ queues_measure(struct env *env)
         metric_set(env->metrics, M_queue_bytes, q[QUEUE_L2].bytes + q[QUEUE_L3].bytes);
 }
 
-/* ---- items ---- */
-
 static struct queue_item *
 item_of(struct list *node)
 {
@@ -249,25 +247,27 @@ item_retry(struct queue_item *it, struct env *env)
                 timer_set(&env->timers, &q->timer, &q->task, env->mono_us + RETRY_US);
 }
 
-/* What L2 gets in place of the entry: the mark, where that is too large for L2; and, in mode
- * through, what says that it was written under the replication id of now: it waited, and would
- * count as absent. */
+/* Mode through: it was written under another replication id, and would count as absent. */
+static bool
+item_is_foreign(const struct queue_item *it, const struct env *env)
+{
+        return !it->take && newest_mode(newest_policy(env, it->key)) == MODE_THROUGH &&
+               it->entry.meta.replid != env->l2->replid;
+}
+
+/* What L2 gets in place of the entry: the mark, where that is too large for L2; and what says that
+ * it is of this Redis. */
 static bool
 item_remakes(const struct queue_item *it, const struct env *env, struct meta *m)
 {
-        enum write_mode mode = newest_mode(newest_policy(env, it->key));
-        bool mark, foreign;
+        bool mark = !it->take && mode_uses_l3(env, newest_mode(newest_policy(env, it->key))) &&
+                    it->entry.payload_len > option_number(env->options, O_l2_value_max);
 
-        if (it->take)
-                return false;
         *m = it->entry.meta;
-        mark = mode_uses_l3(env, mode) &&
-               it->entry.payload_len > option_number(env->options, O_l2_value_max);
-        foreign = mode == MODE_THROUGH && m->replid != env->l2->replid;
         m->replid = env->l2->replid;
         if (mark)
                 m->flags |= ENTRY_IN_L3;
-        return mark || foreign;
+        return mark || item_is_foreign(it, env);
 }
 
 static void
@@ -375,8 +375,10 @@ delivery_advance(struct task *task, struct env *env)
         if (it->stage == ITEM_L3_FIRST && !it->dropped && !lost) {
                 if (answered)
                         item_forget_l3(it, env);
-                item_send_l2(it, env);
-                return;
+                if (answered || !item_is_foreign(it, env)) {
+                        item_send_l2(it, env);
+                        return;
+                } /* this Redis has lost what is newer, L3 has not: it is to be heard first */
         }
         if (!answered && !it->dropped) {
                 item_retry(it, env);
@@ -389,8 +391,6 @@ delivery_advance(struct task *task, struct env *env)
         item_free(it, env);
         task_ready(&env->ready, &q->task);
 }
-
-/* ---- the interface ---- */
 
 static void
 queue_init(struct queue *q, unsigned which, unsigned busy_max)

@@ -172,6 +172,29 @@ Test(queues, a_full_queue_is_an_overflow)
         done();
 }
 
+/* Redis came back empty: an old write that still waits must not hide there what L3 has newer. */
+Test(queues, through_what_waited_meets_l3_before_another_redis)
+{
+        struct sim_answer a;
+
+        world(2, true, true, "through");
+        sim_cut(&w, &w.server[0].l2, SECOND);
+        sim_cut(&w, &w.server[0].l3, 2 * SECOND);
+        sim_del(&w.server[0], "k", &a);
+        sim_run(&w, 100 * MS);
+        cr_expect_eq(a.error, ERR_TIER_DOWN);
+        cr_expect_eq(set(1, "k", "newer").state, OP_DONE);
+        sim_empty(&w.l2);
+        w.l2.replid++;
+        sim_cut(&w, &w.server[1].l2, MS);
+        sim_run(&w, 1500 * MS); /* the queue has its L2 back, not its L3 */
+        empty_l1(1);
+        expect_hit(get(1, "k"), OP_TIER_L3, "newer");
+        sim_run(&w, 2 * SECOND);
+        expect_hit(get(0, "k"), OP_TIER_L2, "newer");
+        done();
+}
+
 /* ---- what depends on what is there ---- */
 
 Test(conditions, nx_asks_the_shared_tier_not_l1)
