@@ -331,3 +331,20 @@ Test(conditions, through_what_was_restored_is_not_there)
         cr_expect_eq(set_more(1, "k", "w", xx).state, OP_UNMET);
         done();
 }
+
+/* L1 still has what L2 has lost: the next look goes past it. */
+Test(conditions, what_l2_has_lost_is_looked_for_below)
+{
+        world(1, true, true, "behind");
+        set(0, "k", "v");
+        sim_run(&w, 3 * SECOND);
+        sim_forget(&w.l2, bytes_str("k"));
+        cr_expect_eq(expire(0, "k", w.now_us + 60 * SECOND).state, OP_DONE);
+        sim_destroy(&w);
+
+        world(1, true, false, "l2");
+        set(0, "k", "v");
+        sim_forget(&w.l2, bytes_str("k"));
+        cr_expect_eq(expire(0, "k", w.now_us + 60 * SECOND).state, OP_MISS);
+        done();
+}
