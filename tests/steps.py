@@ -15,7 +15,7 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-STEPS = ("tidy", "docs", "format", "deploy", "unit", "asan", "integration", "integration-asan")
+STEPS = ("tidy", "docs", "format", "deploy", "unit", "mutations", "asan", "integration", "integration-asan")
 ALIASES = {"lint": ("tidy", "docs", "format"), "sanitize": ("asan", "integration-asan")}
 NEEDS_BUILD = {"docs", "deploy", "unit", "integration"}
 NEEDS_ASAN = {"asan", "integration-asan"}
@@ -179,6 +179,10 @@ def cases_of(entry):
     return cases
 
 
+def step_mutations(_arguments):
+    check("tests/sim/mutations.py", [sys.executable, "tests/sim/mutations.py"])
+
+
 def step_asan(arguments):
     step_unit(arguments, "build-asan")
 
@@ -216,7 +220,7 @@ def chosen_steps(arguments):
     for step in arguments.step or STEPS:
         chosen += ALIASES.get(step, (step,))
     if arguments.quick and not arguments.step:
-        chosen = [s for s in chosen if s not in NEEDS_ASAN]
+        chosen = [s for s in chosen if s not in NEEDS_ASAN and s != "mutations"]
     return [s for s in STEPS if s in chosen]
 
 
