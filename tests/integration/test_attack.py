@@ -72,8 +72,8 @@ SMALL_CEILING_MIB = 64 + 64 + 64 + 16 + 64
 
 
 def ceiling_mib(t, sanitized):
-    """How much a server may grow: the ceiling counts what is in use, the kernel also what the allocator keeps."""
-    return SMALL_CEILING_MIB * (sanitized if t.sanitized else 1.1)
+    """How much a server may grow; with sanitizers freed blocks are kept for a while."""
+    return SMALL_CEILING_MIB * (sanitized if t.sanitized else 1)
 
 
 def lookups(server):
